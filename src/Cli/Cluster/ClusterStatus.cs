@@ -1,0 +1,131 @@
+using EphemeralFs.Cli.Output;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Cli.Cluster;
+
+/// <summary>Puts together what the controller, the records, the nodes and the mount table say.</summary>
+internal static class ClusterStatus
+{
+    private const int ControllerMs = 4000;
+
+    /// <summary>The status; null when there is no cluster.</summary>
+    public static async Task<StatusView?> ReadAsync(ClusterPaths paths, Endpoint? controllerFlag = null)
+    {
+        var cluster = ClusterFile.Load(paths);
+        var controller = controllerFlag ?? (Endpoint.TryParse(cluster?.Controller, out var recorded, out _) ? recorded : null);
+        if (controller is null)
+        {
+            return null;
+        }
+
+        var answer = await AskControllerAsync(controller).ConfigureAwait(false);
+        if (answer is null && cluster is null)
+        {
+            return null;
+        }
+
+        var nodes = await Task.WhenAll(NodeLauncher.Names(paths).Select(async name =>
+            (Name: name, Status: await NodeLauncher.StatusAsync(paths, name).ConfigureAwait(false), Keeper: NodeLauncher.KeeperStatusOf(paths, name)))).ConfigureAwait(false);
+
+        var roles = Roles(cluster, answer);
+        foreach (var (name, status, keeper) in nodes)
+        {
+            var record = NodeLauncher.Load(paths, name);
+            AddNode(roles, paths, name, status, keeper, record);
+        }
+
+        var tiers = (answer?.Servers ?? []).SelectMany(s => s.Tiers.Select(t => new TierView(
+            s.Name, t.Tier.ToString().ToLowerInvariant(), t.Path, t.CapacityBytes, t.UsedBytes, t.Blocks, t.Healthy))).ToArray();
+        var mounts = Mounts(paths, nodes.Select(n => (n.Name, n.Status)));
+        var supervisor = cluster is null ? null : new SupervisorView(cluster.Supervisor.Pid, cluster.Supervisor.IsAlive);
+        return new StatusView(
+            1,
+            paths.State,
+            cluster?.Directory,
+            cluster?.StartedAt,
+            roles.All(r => r.Health == "ok") && tiers.All(t => t.Healthy) && mounts.All(m => m.Alive) && supervisor is not { Alive: false },
+            supervisor,
+            roles,
+            tiers,
+            [.. (answer?.Volumes ?? []).Select(VolumeView.From)],
+            mounts);
+    }
+
+    private static async Task<ClusterStatusReply?> AskControllerAsync(Endpoint controller)
+    {
+        using var client = new RpcClient(controller);
+        var result = await client.CallAsync<ClusterStatusRequest, ClusterStatusReply>(default, timeoutMs: ControllerMs).ConfigureAwait(false);
+        return result.IsOk ? result.Value : null;
+    }
+
+    private static List<RoleView> Roles(ClusterFile? cluster, ClusterStatusReply? answer)
+    {
+        var roles = (answer?.Servers ?? []).Select(s =>
+        {
+            var record = cluster?.Roles.FirstOrDefault(r => r.Role == RoleName(s.Role) && r.Name == s.Name);
+            var health = !s.Alive ? s.LastSeenMs > int.MaxValue ? "never heard of since the controller started" : $"silent for {s.LastSeenMs / 1000} s"
+                : s.Tiers.FirstOrDefault(t => !t.Healthy) is { Path.Length: > 0 } failed ? $"tier {failed.Path} failed"
+                : "ok";
+            return new RoleView(RoleName(s.Role), s.Name, s.Id, (int)s.Pid, s.Alive, health, s.Endpoint, s.MetricsEndpoint, record?.Restarts ?? 0);
+        }).ToList();
+        foreach (var record in cluster?.Roles ?? [])
+        {
+            if (!roles.Any(r => r.Role == record.Role && r.Name == record.Name))
+            {
+                var alive = record.Process.IsAlive;
+                roles.Add(new RoleView(
+                    record.Role, record.Name, 0, record.Process.Pid, alive, alive ? "runs, but the controller does not know it" : "dead", record.Endpoint, record.Metrics, record.Restarts));
+            }
+        }
+
+        return roles;
+    }
+
+    private static string RoleName(ServerRole role) => role.ToString().ToLowerInvariant();
+
+    private static void AddNode(
+        List<RoleView> roles, ClusterPaths paths, string name, NodeStatusReply? status, FuseMount.Keeper.KeeperStatus? keeper, NodeRecord? record)
+    {
+        var index = roles.FindIndex(r => r.Role == "node" && r.Name == name);
+        var known = index >= 0 ? roles[index] : new RoleView("node", name, 0, 0, false, "", "unix:" + paths.NodeSocket(name), "", 0);
+        var node = known with
+        {
+            Pid = keeper?.DaemonPid ?? known.Pid,
+            Alive = status is not null,
+            Health = status is not null ? "ok" : "does not answer",
+            Restarts = keeper?.Restarts ?? 0,
+        };
+        if (index >= 0)
+        {
+            roles[index] = node;
+        }
+        else
+        {
+            roles.Add(node);
+        }
+
+        roles.Add(new RoleView(
+            "keeper", name, 0, keeper?.KeeperPid ?? record?.Keeper.Pid ?? 0, keeper is not null, keeper is null ? "dead" : "ok", "unix:" + paths.KeeperSocket(name), "", 0));
+    }
+
+    private static List<MountView> Mounts(ClusterPaths paths, IEnumerable<(string Name, NodeStatusReply? Status)> nodes)
+    {
+        var mounts = new List<MountView>();
+        foreach (var (name, status) in nodes)
+        {
+            mounts.AddRange((status?.Mounts ?? []).Select(m => new MountView(name, m.Volume, m.Directory, m.Options, true)));
+        }
+
+        // What was mounted, and nobody answers for.
+        foreach (var (node, directory) in MountRecords.All(paths))
+        {
+            if (!mounts.Any(m => m.Directory == directory) && MountRecords.IsMounted(directory))
+            {
+                mounts.Add(new MountView(node, "", directory, "", false));
+            }
+        }
+
+        return mounts;
+    }
+}

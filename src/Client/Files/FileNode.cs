@@ -1,0 +1,173 @@
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc.Messages;
+using FileMode = EphemeralFs.Core.FileMode;
+
+namespace EphemeralFs.Client.Files;
+
+/// <summary>A file that is open on this node: what is known of its committed bytes, and what is not committed yet.</summary>
+/// <remarks>
+/// <see cref="Lock"/> guards every field and is never held over an await. <see cref="Gate"/> is held by whoever changes committed
+/// state (flush, truncate, clone …), so that these come one after the other; take it before the lock.
+/// </remarks>
+public sealed class FileNode(ulong ino, SegmentArena arena)
+{
+    /// <summary>Inode number.</summary>
+    public ulong Ino { get; } = ino;
+
+    /// <summary>Guards the fields.</summary>
+    public Lock Lock { get; } = new();
+
+    /// <summary>Held while committed state changes.</summary>
+    public SemaphoreSlim Gate { get; } = new(1);
+
+    /// <summary>Open handles on this node, and those of them that may write.</summary>
+    public int Handles, Writers;
+
+    /// <summary>How the server lets us treat the data.</summary>
+    public DataMode Mode;
+
+    /// <summary>Whether the server knows of our handles: false after a daemon restart until they were announced again.</summary>
+    public bool IsRegistered;
+
+    /// <summary>Names of the inode as last heard; 0 = nobody will read it after the last close.</summary>
+    public uint Nlink = 1;
+
+    /// <summary>Committed size as last heard.</summary>
+    public ulong CommittedSize;
+
+    /// <summary>Where committed bytes are.</summary>
+    public FileLayout Layout { get; } = new();
+
+    /// <summary>Unflushed segments by window, oldest first.</summary>
+    public SortedDictionary<ulong, List<int>> Segments { get; } = [];
+
+    /// <summary>The first error of a late write that nobody was told of yet.</summary>
+    public Errno WriteError;
+
+    /// <summary>Whether a background flush runs.</summary>
+    public bool IsFlushing;
+
+    /// <summary>Where the last sequential read ended, how far was prefetched, and how far the next prefetch goes.</summary>
+    public ulong ReadEnd, PrefetchedEnd, PrefetchWindow;
+
+    /// <summary>Number of unflushed segments; under the lock.</summary>
+    public int SegmentCount { get; private set; }
+
+    /// <summary>Time of the newest unflushed write, nanoseconds since the epoch, 0 if none; under the lock.</summary>
+    public long DirtyTimeNs { get; private set; }
+
+    /// <summary>One past the last unflushed byte, 0 if none; under the lock.</summary>
+    public ulong DirtyEnd { get; private set; }
+
+    /// <summary>The size that a program sees; under the lock.</summary>
+    public ulong Size => Math.Max(CommittedSize, DirtyEnd);
+
+    /// <summary>Whether an unflushed write clears set-user-ID and set-group-ID; under the lock.</summary>
+    public bool KillsSuidgid { get; private set; }
+
+    /// <summary>Quota bytes reserved by unflushed segments; under the lock.</summary>
+    public ulong ReservedBytes
+    {
+        get
+        {
+            ulong sum = 0;
+            foreach (var (_, list) in Segments)
+            {
+                foreach (var index in list)
+                {
+                    sum += (ulong)System.Numerics.BitOperations.PopCount(arena.Header(index).ReservedPages) * Limits.PageSizeBytes;
+                }
+            }
+
+            return sum;
+        }
+    }
+
+    /// <summary>Adds a segment on top of its window; under the lock.</summary>
+    public void Attach(int index)
+    {
+        ref var header = ref arena.Header(index);
+        if (!Segments.TryGetValue(header.Window, out var list))
+        {
+            Segments[header.Window] = list = new List<int>(2);
+        }
+
+        list.Add(index);
+        SegmentCount++;
+        Touched(index);
+    }
+
+    /// <summary>A segment got bytes; under the lock.</summary>
+    public void Touched(int index)
+    {
+        ref var header = ref arena.Header(index);
+        DirtyEnd = Math.Max(DirtyEnd, (header.Window * NodeMemory.SegmentBytes) + header.DirtyEnd);
+        DirtyTimeNs = Math.Max(DirtyTimeNs, header.TimeNs);
+        KillsSuidgid |= header.KillSuidgid != 0;
+    }
+
+    /// <summary>Frees segments; under the lock.</summary>
+    public void Detach(IEnumerable<int> indices)
+    {
+        foreach (var index in indices)
+        {
+            var window = arena.Header(index).Window;
+            var list = Segments[window];
+            list.Remove(index);
+            if (list.Count == 0)
+            {
+                Segments.Remove(window);
+            }
+
+            SegmentCount--;
+            arena.Free(index);
+        }
+
+        DirtyEnd = 0;
+        DirtyTimeNs = 0;
+        KillsSuidgid = false;
+        foreach (var (_, list) in Segments)
+        {
+            list.ForEach(Touched);
+        }
+    }
+
+    /// <summary>Takes attributes that the server sent after a change or an open; under the lock.</summary>
+    public void Learn(in InodeAttributes attributes)
+    {
+        CommittedSize = attributes.Size;
+        Nlink = attributes.Nlink;
+    }
+
+    /// <summary>The server's attributes with what is not committed yet; under the lock.</summary>
+    public InodeAttributes Overlay(InodeAttributes attributes)
+    {
+        if (SegmentCount > 0)
+        {
+            attributes.Size = Math.Max(attributes.Size, DirtyEnd);
+            attributes.MtimeNs = Math.Max(attributes.MtimeNs, DirtyTimeNs);
+            attributes.CtimeNs = Math.Max(attributes.CtimeNs, DirtyTimeNs);
+            attributes.AllocatedBytes += ReservedBytes;
+            if (KillsSuidgid && (attributes.Mode & (FileMode.SetUid | FileMode.SetGid)) != 0)
+            {
+                // What the commit will do: set-group-ID stays where group execute is not set (mandatory locking's old mark).
+                attributes.Mode &= ~FileMode.SetUid;
+                attributes.Mode &= (attributes.Mode & FileMode.GroupExecute) != 0 ? ~FileMode.SetGid : ~0u;
+            }
+        }
+
+        return attributes;
+    }
+
+    /// <summary>The oldest unreported error of a late write, once.</summary>
+    public Errno TakeWriteError()
+    {
+        lock (Lock)
+        {
+            var error = WriteError;
+            WriteError = Errno.OK;
+            return error;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+using System.Numerics;
+using EphemeralFs.Client.Session;
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+
+namespace EphemeralFs.Client.Files;
+
+/// <summary>The write path up to the write-back cache: quota, a segment, a copy, an answer.</summary>
+public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoader layouts, FileFlusher flusher)
+{
+    /// <summary>A file with this many unflushed segments (4 MiB) begins to flush: enough for full blocks in parallel, little to wait for at close.</summary>
+    private const int FlushAfterSegments = 32;
+
+    /// <summary>Takes a program's bytes.</summary>
+    /// <param name="operation">The program's request.</param>
+    /// <param name="file">The open file.</param>
+    /// <param name="offset">First byte in the file.</param>
+    /// <param name="data">The bytes; read before the task completes.</param>
+    /// <param name="through">Answer only when committed.</param>
+    /// <param name="killSuidgid">Clear set-user-ID and set-group-ID.</param>
+    /// <returns>Bytes taken: fewer than given when the quota ends in between.</returns>
+    public async ValueTask<(Errno Errno, int Written)> WriteAsync(
+        Operation operation, FileNode file, ulong offset, ReadOnlyMemory<byte> data, bool through, bool killSuidgid)
+    {
+        if (offset + (ulong)data.Length > Limits.FileMaxBytes)
+        {
+            return (Errno.EFBIG, 0);
+        }
+
+        var errno = await layouts.EnsureAsync(file, offset + (ulong)data.Length);
+        if (errno != Errno.OK)
+        {
+            return (errno, 0);
+        }
+
+        var written = 0;
+        var time = Clock.NowNs();
+        while (written < data.Length)
+        {
+            var at = offset + (ulong)written;
+            var count = (int)Math.Min((ulong)(data.Length - written), NodeMemory.SegmentBytes - (at % NodeMemory.SegmentBytes));
+            var outcome = TryStore(file, at, data.Span.Slice(written, count), time, killSuidgid, out var missingBytes);
+            switch (outcome)
+            {
+                case Outcome.Stored:
+                    written += count;
+                    break;
+
+                case Outcome.NeedsQuota:
+                    var status = await grants.AcquireAsync(missingBytes);
+                    if (status != Status.OK)
+                    {
+                        // The pages that still fit, then a short write as write(2) has it.
+                        if (FitsPartly(file, at, count, out var fitting)
+                            && TryStore(file, at, data.Span.Slice(written, fitting), time, killSuidgid, out _) == Outcome.Stored)
+                        {
+                            written += fitting;
+                        }
+
+                        return written > 0 ? await FinishAsync(file, written, through) : (status.ToErrno(), 0);
+                    }
+
+                    break;
+
+                default:
+                    flusher.RelieveArena(file);
+                    try
+                    {
+                        await arena.WaitAsync(operation.Interrupted);
+                    }
+                    catch (OperationCanceledException)
+                    {
+                        return written > 0 ? await FinishAsync(file, written, through) : (Errno.EINTR, 0);
+                    }
+
+                    break;
+            }
+        }
+
+        return await FinishAsync(file, written, through);
+    }
+
+    private async ValueTask<(Errno Errno, int Written)> FinishAsync(FileNode file, int written, bool through)
+    {
+        if (through)
+        {
+            var errno = await flusher.FlushAsync(file);
+            return (errno, errno == Errno.OK ? written : 0);
+        }
+
+        if (file.SegmentCount >= FlushAfterSegments || arena.IsUnderPressure)
+        {
+            flusher.FlushInBackground(file);
+        }
+
+        return (Errno.OK, written);
+    }
+
+    /// <summary>How many bytes of a range fit into pages that need no new quota or into the quota in hand.</summary>
+    private bool FitsPartly(FileNode file, ulong offset, int count, out int fitting)
+    {
+        var pages = Math.Max(0, grants.UnusedBytes) / Limits.PageSizeBytes;
+        lock (file.Lock)
+        {
+            var missing = MissingPages(file, offset, count);
+            var end = offset;
+            while (end < offset + (ulong)count)
+            {
+                var page = (int)(end % NodeMemory.SegmentBytes / Limits.PageSizeBytes);
+                if ((missing & (1u << page)) != 0 && pages-- <= 0)
+                {
+                    break;
+                }
+
+                end = (end / Limits.PageSizeBytes * Limits.PageSizeBytes) + Limits.PageSizeBytes;
+            }
+
+            fitting = (int)(Math.Min(end, offset + (ulong)count) - offset);
+            return fitting > 0;
+        }
+    }
+
+    private Outcome TryStore(FileNode file, ulong offset, ReadOnlySpan<byte> data, long time, bool killSuidgid, out long missingBytes)
+    {
+        var window = offset / NodeMemory.SegmentBytes;
+        var start = (uint)(offset % NodeMemory.SegmentBytes);
+        lock (file.Lock)
+        {
+            var missing = MissingPages(file, offset, data.Length);
+            missingBytes = BitOperations.PopCount(missing) * (long)Limits.PageSizeBytes;
+            if (missing != 0 && !grants.TryReserve(missingBytes))
+            {
+                return Outcome.NeedsQuota;
+            }
+
+            if (file.Segments.TryGetValue(window, out var list))
+            {
+                var top = list[^1];
+                ref var header = ref arena.Header(top);
+                if (header.State == SegmentState.Dirty)
+                {
+                    // Bytes outside the recorded ranges mean nothing, so a death between copy and record loses nothing that was answered.
+                    data.CopyTo(arena.Data(top)[(int)start..]);
+                    if (header.TryAdd(start, start + (uint)data.Length))
+                    {
+                        Finish(file, top, ref header, missing, time, killSuidgid);
+                        return Outcome.Stored;
+                    }
+                }
+            }
+
+            if (!arena.TryAllocate(file.Ino, window, out var index))
+            {
+                grants.Return(missingBytes);
+                return Outcome.NeedsSegment;
+            }
+
+            ref var fresh = ref arena.Header(index);
+            data.CopyTo(arena.Data(index)[(int)start..]);
+            fresh.TryAdd(start, start + (uint)data.Length);
+            fresh.TimeNs = time;
+            Volatile.Write(ref System.Runtime.CompilerServices.Unsafe.As<SegmentState, uint>(ref fresh.State), (uint)SegmentState.Dirty);
+            file.Attach(index);
+            Finish(file, index, ref fresh, missing, time, killSuidgid);
+            return Outcome.Stored;
+        }
+    }
+
+    private static void Finish(FileNode file, int index, ref SegmentHeader header, uint reserved, long time, bool killSuidgid)
+    {
+        header.ReservedPages |= reserved;
+        header.TimeNs = time;
+        if (killSuidgid)
+        {
+            header.KillSuidgid = 1;
+        }
+
+        file.Touched(index);
+    }
+
+    /// <summary>The pages of a range (within one window) that are neither charged nor reserved, as bits; under the lock.</summary>
+    private uint MissingPages(FileNode file, ulong offset, int count)
+    {
+        var first = (int)(offset % NodeMemory.SegmentBytes / Limits.PageSizeBytes);
+        var last = (int)(((offset % NodeMemory.SegmentBytes) + (ulong)count - 1) / Limits.PageSizeBytes);
+        uint reserved = 0;
+        if (file.Segments.TryGetValue(offset / NodeMemory.SegmentBytes, out var list))
+        {
+            foreach (var index in list)
+            {
+                reserved |= arena.Header(index).ReservedPages;
+            }
+        }
+
+        uint missing = 0;
+        var windowStart = offset / NodeMemory.SegmentBytes * NodeMemory.SegmentBytes;
+        for (var page = first; page <= last; page++)
+        {
+            if ((reserved & (1u << page)) == 0 && !file.Layout.IsPageAllocated(windowStart + ((ulong)page * Limits.PageSizeBytes)))
+            {
+                missing |= 1u << page;
+            }
+        }
+
+        return missing;
+    }
+
+    private enum Outcome
+    {
+        Stored,
+        NeedsQuota,
+        NeedsSegment,
+    }
+}

@@ -1,0 +1,68 @@
+using EphemeralFs.Client.Session;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Client.Files;
+
+/// <summary>Asks the metadata server where bytes are, as far as it is not known.</summary>
+public sealed class LayoutLoader(MetadataSession session)
+{
+    /// <summary>Makes the layout known up to <paramref name="end"/>.</summary>
+    public ValueTask<Errno> EnsureAsync(FileNode file, ulong end)
+    {
+        lock (file.Lock)
+        {
+            if (file.Layout.CoveredEnd >= end)
+            {
+                return new ValueTask<Errno>(Errno.OK);
+            }
+        }
+
+        return LoadAsync(file, end);
+    }
+
+    /// <summary>Forgets the layout: the server has a newer one.</summary>
+    public static void Forget(FileNode file)
+    {
+        lock (file.Lock)
+        {
+            file.Layout.Clear();
+        }
+    }
+
+    private async ValueTask<Errno> LoadAsync(FileNode file, ulong end)
+    {
+        while (true)
+        {
+            ulong from;
+            lock (file.Lock)
+            {
+                from = file.Layout.CoveredEnd;
+                if (from >= end)
+                {
+                    return Errno.OK;
+                }
+            }
+
+            var result = await session.QueryAsync<GetLayoutRequest, LayoutReply>(new(file.Ino, from, long.MaxValue - from));
+            if (!result.IsOk)
+            {
+                return result.Errno;
+            }
+
+            lock (file.Lock)
+            {
+                // A commit or recall in between changed what is known: what was asked for no longer fits.
+                if (file.Layout.CoveredEnd == from)
+                {
+                    file.Layout.Learn(from, result.Value);
+                    file.Learn(result.Value.Attributes);
+                    if (file.Layout.CoveredEnd == from)
+                    {
+                        return Errno.EIO;
+                    }
+                }
+            }
+        }
+    }
+}

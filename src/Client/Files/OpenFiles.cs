@@ -1,0 +1,426 @@
+using EphemeralFs.Client.Session;
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Client.Files;
+
+/// <summary>What a program does with open files: open, read, write, flush, close, and the calls that change where bytes are.</summary>
+public sealed class OpenFiles(
+    MetadataSession session, GrantPool grants, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts)
+{
+    /// <summary>The table of handles.</summary>
+    public FileTable Table { get; } = table;
+
+    /// <summary>Opens a file or directory.</summary>
+    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> OpenAsync(Operation operation, ulong ino, HandleFlags flags, OpenFlags open)
+    {
+        if (!Table.TryReserve(out var handle))
+        {
+            return (Errno.EMFILE.ToStatus(), 0, default);
+        }
+
+        List<int>? cut = null;
+        var known = Table.Find(ino);
+        if (known is not null && (open & OpenFlags.Truncate) != 0)
+        {
+            // What is unflushed now is cut by the server's truncation; later writes are not.
+            await known.Gate.WaitAsync();
+            lock (known.Lock)
+            {
+                cut = [.. known.Segments.Values.SelectMany(list => list)];
+            }
+        }
+
+        try
+        {
+            var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(ino, operation.Unique, open));
+            if (cut is not null && result.IsOk)
+            {
+                flusher.Discard(known!, cut);
+            }
+
+            return await OpenedAsync(operation, handle, flags, open, result);
+        }
+        finally
+        {
+            if (cut is not null)
+            {
+                known!.Gate.Release();
+            }
+        }
+    }
+
+    /// <summary>Finds or makes a file and opens it.</summary>
+    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> CreateAsync(
+        Operation operation, ulong parent, ReadOnlyMemory<byte> name, uint mode, uint uid, uint gid, HandleFlags flags, OpenFlags open)
+    {
+        var (status, ino) = await grants.TakeInodeAsync();
+        if (status != Status.OK)
+        {
+            return (status, 0, default);
+        }
+
+        if (!Table.TryReserve(out var handle))
+        {
+            return (Errno.EMFILE.ToStatus(), 0, default);
+        }
+
+        var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
+        return await OpenedAsync(operation, handle, flags, open, await session.MutateAsync<CreateRequest, OpenReply>(operation, request));
+    }
+
+    /// <summary>Makes a file without a name and opens it.</summary>
+    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> TmpfileAsync(
+        Operation operation, ulong parent, uint mode, uint uid, uint gid, HandleFlags flags, OpenFlags open)
+    {
+        var (status, ino) = await grants.TakeInodeAsync();
+        if (status != Status.OK)
+        {
+            return (status, 0, default);
+        }
+
+        if (!Table.TryReserve(out var handle))
+        {
+            return (Errno.EMFILE.ToStatus(), 0, default);
+        }
+
+        var request = new TmpfileRequest(parent, ino, mode, uid, gid, operation.Unique, open);
+        return await OpenedAsync(operation, handle, flags, open, await session.MutateAsync<TmpfileRequest, OpenReply>(operation, request));
+    }
+
+    /// <summary>Reads; fewer bytes than asked only at the end of the file.</summary>
+    public async ValueTask<(Errno Errno, int Read)> ReadAsync(Operation operation, ulong handle, ulong offset, Memory<byte> target)
+    {
+        if (!TryGetFile(handle, out _, out var file))
+        {
+            return (Errno.EBADF, 0);
+        }
+
+        var errno = await EnsureRegisteredAsync(file);
+        return errno != Errno.OK ? (errno, 0) : await reader.ReadAsync(file, offset, target, operation.Interrupted);
+    }
+
+    /// <summary>Writes. With O_APPEND on a file that other nodes write too, the server decides where; <c>Offset</c> tells.</summary>
+    public async ValueTask<(Errno Errno, int Written, ulong Offset)> WriteAsync(
+        Operation operation, ulong handle, ulong offset, ReadOnlyMemory<byte> data, bool killSuidgid)
+    {
+        if (!TryGetFile(handle, out var record, out var file))
+        {
+            return (Errno.EBADF, 0, offset);
+        }
+
+        var errno = await EnsureRegisteredAsync(file);
+        if (errno != Errno.OK)
+        {
+            return (errno, 0, offset);
+        }
+
+        var flags = (HandleFlags)record.Flags;
+        if (file.Mode == DataMode.Through && (flags & HandleFlags.Append) != 0)
+        {
+            return await flusher.AppendAsync(operation, file, data, killSuidgid);
+        }
+
+        var through = file.Mode == DataMode.Through || (flags & HandleFlags.Sync) != 0;
+        var (error, written) = await writer.WriteAsync(operation, file, offset, data, through, killSuidgid);
+        return (error, written, offset);
+    }
+
+    /// <summary>One close(2) of a handle, or fsync(2): everything written is committed, and errors of late writes are told.</summary>
+    public async ValueTask<Errno> FlushAsync(ulong handle)
+    {
+        if (!TryGetFile(handle, out var record, out var file) || (record.Flags & (ulong)HandleFlags.Write) == 0)
+        {
+            return Errno.OK;
+        }
+
+        // Bytes of a file without a name die with its last handle.
+        var errno = file.Nlink == 0 ? Errno.OK : await flusher.FlushAsync(file);
+        var late = file.TakeWriteError();
+        return errno != Errno.OK ? errno : late;
+    }
+
+    /// <summary>Commits everything that is unflushed on the mount.</summary>
+    public async ValueTask<Errno> FlushAllAsync()
+    {
+        var first = Errno.OK;
+        foreach (var file in Table.Snapshot())
+        {
+            var errno = await flusher.FlushAsync(file);
+            first = first == Errno.OK ? errno : first;
+        }
+
+        return first;
+    }
+
+    /// <summary>The kernel's last reference to a handle is gone.</summary>
+    public async ValueTask CloseAsync(Operation operation, ulong handle)
+    {
+        if (!Table.TryGet(handle, out var record))
+        {
+            return;
+        }
+
+        if (TryGetFile(handle, out _, out var file) && Table.IsLast(file))
+        {
+            if (file.Nlink == 0)
+            {
+                await file.Gate.WaitAsync();
+                flusher.Discard(file);
+                file.Gate.Release();
+            }
+            else
+            {
+                // close(2) has told of errors already; what fails only now (a mapping written after it) nobody can be told.
+                await flusher.FlushAsync(file);
+            }
+        }
+
+        await session.MutateAsync<CloseRequest, Empty>(operation, new(record.Ino, record.OpenId));
+        Table.Remove(handle);
+    }
+
+    /// <summary>The server's attributes of an inode with what this node has not committed yet.</summary>
+    public async ValueTask<(Status Status, InodeAttributes Attributes)> GetAttrAsync(ulong ino)
+    {
+        var result = await session.QueryAsync<GetAttrRequest, EntryReply>(new(ino));
+        return (result.Status, result.IsOk ? Overlay(result.Value.Attributes) : default);
+    }
+
+    /// <summary>Attributes as a program on this node sees them.</summary>
+    public InodeAttributes Overlay(in InodeAttributes attributes)
+    {
+        if (Table.Find(attributes.Ino) is { } file)
+        {
+            lock (file.Lock)
+            {
+                return file.Overlay(attributes);
+            }
+        }
+
+        return attributes;
+    }
+
+    /// <summary>Changes attributes; unflushed bytes are committed first where the change would otherwise be undone by their commit.</summary>
+    public async ValueTask<(Status Status, InodeAttributes Attributes)> SetAttrAsync(Operation operation, SetAttrRequest request)
+    {
+        const SetAttrFields ordered = SetAttrFields.Size | SetAttrFields.Mtime | SetAttrFields.MtimeNow | SetAttrFields.KillSuidgid
+            | SetAttrFields.Mode | SetAttrFields.Uid | SetAttrFields.Gid;
+        var file = (request.Fields & ordered) == 0 ? null : Table.Find(request.Ino);
+        if (file is null)
+        {
+            var result = await session.MutateAsync<SetAttrRequest, EntryReply>(operation, request);
+            return (result.Status, result.IsOk ? Overlay(result.Value.Attributes) : default);
+        }
+
+        return await ChangeAsync(file, async () =>
+        {
+            var result = await session.MutateAsync<SetAttrRequest, EntryReply>(operation, request);
+            if (result.IsOk)
+            {
+                lock (file.Lock)
+                {
+                    if ((request.Fields & SetAttrFields.Size) != 0)
+                    {
+                        file.Layout.Truncate(request.Size);
+                    }
+
+                    file.Learn(result.Value.Attributes);
+                    return (Status.OK, file.Overlay(result.Value.Attributes));
+                }
+            }
+
+            return (result.Status, default);
+        });
+    }
+
+    /// <summary>fallocate(2).</summary>
+    public async ValueTask<Status> FallocateAsync(Operation operation, ulong handle, uint mode, ulong offset, ulong length, bool killSuidgid)
+    {
+        if (!TryGetFile(handle, out _, out var file))
+        {
+            return Errno.EBADF.ToStatus();
+        }
+
+        return (await ChangeAsync(file, async () =>
+        {
+            var result = await session.MutateAsync<FallocateRequest, EntryReply>(operation, new(file.Ino, mode, offset, length, killSuidgid));
+            return (Relearn(file, result.Status, result.Value.Attributes), default);
+        })).Status;
+    }
+
+    /// <summary>copy_file_range(2) by reference. EXDEV: the kernel copies instead.</summary>
+    public async ValueTask<(Status Status, ulong Copied)> CloneAsync(
+        Operation operation, ulong sourceHandle, ulong sourceOffset, ulong targetHandle, ulong targetOffset, ulong length)
+    {
+        if (!TryGetFile(sourceHandle, out _, out var source) || !TryGetFile(targetHandle, out _, out var target))
+        {
+            return (Errno.EBADF.ToStatus(), 0);
+        }
+
+        if (source != target)
+        {
+            var errno = await flusher.FlushAsync(source);
+            if (errno != Errno.OK)
+            {
+                return (errno.ToStatus(), 0);
+            }
+        }
+
+        ulong copied = 0;
+        var (status, _) = await ChangeAsync(target, async () =>
+        {
+            var request = new CloneRequest(source.Ino, sourceOffset, target.Ino, targetOffset, length);
+            var result = await session.MutateAsync<CloneRequest, CloneReply>(operation, request);
+            copied = result.Value.Copied;
+            return (Relearn(target, result.Status, result.Value.Attributes), default);
+        });
+        return (status, copied);
+    }
+
+    /// <summary>lseek(2) with SEEK_DATA or SEEK_HOLE.</summary>
+    public async ValueTask<(Status Status, ulong Offset)> SeekAsync(ulong handle, ulong offset, uint whence)
+    {
+        if (!TryGetFile(handle, out _, out var file))
+        {
+            return (Errno.EBADF.ToStatus(), 0);
+        }
+
+        var errno = await flusher.FlushAsync(file);
+        if (errno != Errno.OK)
+        {
+            return (errno.ToStatus(), 0);
+        }
+
+        var result = await session.QueryAsync<SeekRequest, SeekReply>(new(file.Ino, offset, whence));
+        return (result.Status, result.Value.Offset);
+    }
+
+    /// <summary>The number of names changed: bytes of a file without names need no flush at close.</summary>
+    public void SetNlink(in InodeAttributes attributes)
+    {
+        if (Table.Find(attributes.Ino) is { } file)
+        {
+            lock (file.Lock)
+            {
+                file.Nlink = attributes.Nlink;
+            }
+        }
+    }
+
+    /// <summary>Flushes, then changes committed state, with nobody in between.</summary>
+    private async ValueTask<(Status Status, InodeAttributes Attributes)> ChangeAsync(
+        FileNode file, Func<ValueTask<(Status Status, InodeAttributes Attributes)>> change)
+    {
+        await file.Gate.WaitAsync();
+        try
+        {
+            var errno = await flusher.FlushLockedAsync(file);
+            return errno != Errno.OK ? (errno.ToStatus(), default) : await change();
+        }
+        finally
+        {
+            file.Gate.Release();
+        }
+    }
+
+    private static Status Relearn(FileNode file, Status status, in InodeAttributes attributes)
+    {
+        if (status == Status.OK)
+        {
+            lock (file.Lock)
+            {
+                file.Layout.Clear();
+                file.Learn(attributes);
+            }
+        }
+
+        return status;
+    }
+
+    private async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> OpenedAsync(
+        Operation operation, ulong handle, HandleFlags flags, OpenFlags open, RpcResult<OpenReply> result)
+    {
+        if (!result.IsOk)
+        {
+            Table.Cancel(handle);
+            return (result.Status, 0, default);
+        }
+
+        var reply = result.Value;
+        var file = Table.Publish(handle, reply.Attributes.Ino, operation.Unique, flags);
+        if (file is not null)
+        {
+            var goThrough = false;
+            lock (file.Lock)
+            {
+                if (file.Layout.CoveredEnd == 0 || (open & OpenFlags.Truncate) != 0)
+                {
+                    file.Layout.Learn(0, reply.Layout);
+                }
+
+                file.Learn(reply.Attributes);
+                goThrough = reply.Mode == DataMode.Through && file.Mode == DataMode.Cached && file.SegmentCount > 0;
+                file.Mode = reply.Mode == DataMode.Through || file.Mode == DataMode.Through ? DataMode.Through : DataMode.Cached;
+                file.IsRegistered |= file.Handles == 1;
+            }
+
+            if (goThrough)
+            {
+                await flusher.FlushAsync(file);
+            }
+        }
+
+        return (Status.OK, handle, reply);
+    }
+
+    /// <summary>After a daemon restart: tells the server of inherited handles again and learns how the data may be treated.</summary>
+    private async ValueTask<Errno> EnsureRegisteredAsync(FileNode file)
+    {
+        if (file.IsRegistered)
+        {
+            return Errno.OK;
+        }
+
+        var mode = DataMode.Cached;
+        foreach (var record in Table.HandlesOf(file.Ino))
+        {
+            var operation = session.Begin();
+            var flags = (record.Flags & (ulong)HandleFlags.Write) != 0 ? OpenFlags.Write : OpenFlags.None;
+            var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(file.Ino, record.OpenId, flags));
+            operation.Complete();
+            if (!result.IsOk)
+            {
+                return result.Errno;
+            }
+
+            mode = result.Value.Mode == DataMode.Through ? DataMode.Through : mode;
+            lock (file.Lock)
+            {
+                file.Learn(result.Value.Attributes);
+            }
+        }
+
+        lock (file.Lock)
+        {
+            file.Mode = mode == DataMode.Through ? mode : file.Mode;
+            file.IsRegistered = true;
+        }
+
+        return await layouts.EnsureAsync(file, 1);
+    }
+
+    private bool TryGetFile(ulong handle, out HandleRecord record, out FileNode file)
+    {
+        file = null!;
+        if (!Table.TryGet(handle, out record) || (record.Flags & (ulong)HandleFlags.Directory) != 0 || Table.Find(record.Ino) is not { } found)
+        {
+            return false;
+        }
+
+        file = found;
+        return true;
+    }
+}

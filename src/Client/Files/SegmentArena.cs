@@ -1,0 +1,112 @@
+using EphemeralFs.Client.State;
+
+namespace EphemeralFs.Client.Files;
+
+/// <summary>The write-back cache: a bounded number of segments in shared memory. Who finds none free waits until a flush frees some.</summary>
+public sealed class SegmentArena
+{
+    private readonly NodeMemory _memory;
+    private readonly Lock _lock = new();
+    private readonly Stack<int> _free;
+    private readonly Queue<TaskCompletionSource> _waiting = new();
+    private ulong _order;
+
+    /// <summary>Takes over the memory; segments of a predecessor that hold bytes are left alone (<see cref="Inherited"/>).</summary>
+    public SegmentArena(NodeMemory memory)
+    {
+        _memory = memory;
+        _free = new Stack<int>(memory.SegmentCount);
+        for (var index = memory.SegmentCount - 1; index >= 0; index--)
+        {
+            ref var segment = ref memory.Segment(index);
+            if (segment.State == SegmentState.Free)
+            {
+                _free.Push(index);
+                continue;
+            }
+
+            // Its flush died with the daemon: nothing of it is known to be committed.
+            segment.State = SegmentState.Dirty;
+            _order = Math.Max(_order, segment.Order);
+            Inherited.Add(index);
+        }
+    }
+
+    /// <summary>Segments that a predecessor left dirty, to be attached to their files.</summary>
+    public List<int> Inherited { get; } = [];
+
+    /// <summary>Bytes that unflushed segments occupy.</summary>
+    public long UsedBytes => (long)(_memory.SegmentCount - FreeCount) * NodeMemory.SegmentBytes;
+
+    /// <summary>Bytes of all segments.</summary>
+    public long CapacityBytes => (long)_memory.SegmentCount * NodeMemory.SegmentBytes;
+
+    /// <summary>Whether flushing should begin now so that writers do not have to wait later.</summary>
+    public bool IsUnderPressure => FreeCount < _memory.SegmentCount / 2;
+
+    private int FreeCount
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _free.Count;
+            }
+        }
+    }
+
+    /// <summary>The header of a segment.</summary>
+    public ref SegmentHeader Header(int index) => ref _memory.Segment(index);
+
+    /// <summary>The bytes of a segment.</summary>
+    public Span<byte> Data(int index) => _memory.Data(index);
+
+    /// <summary>A fresh segment for a window of a file; false when none is free. Its state is Free until it is published.</summary>
+    public bool TryAllocate(ulong ino, ulong window, out int index)
+    {
+        lock (_lock)
+        {
+            if (!_free.TryPop(out index))
+            {
+                return false;
+            }
+
+            ref var header = ref _memory.Segment(index);
+            header = default;
+            header.Ino = ino;
+            header.Window = window;
+            header.Order = ++_order;
+            return true;
+        }
+    }
+
+    /// <summary>The bytes of a segment are committed or no longer wanted.</summary>
+    public void Free(int index)
+    {
+        TaskCompletionSource? next;
+        lock (_lock)
+        {
+            Volatile.Write(ref System.Runtime.CompilerServices.Unsafe.As<SegmentState, uint>(ref _memory.Segment(index).State), (uint)SegmentState.Free);
+            _free.Push(index);
+            _waiting.TryDequeue(out next);
+        }
+
+        next?.SetResult();
+    }
+
+    /// <summary>Completes when a segment may be free.</summary>
+    public Task WaitAsync(CancellationToken cancellation)
+    {
+        lock (_lock)
+        {
+            if (_free.Count > 0)
+            {
+                return Task.CompletedTask;
+            }
+
+            var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            _waiting.Enqueue(source);
+            return cancellation.CanBeCanceled ? source.Task.WaitAsync(cancellation) : source.Task;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Client.Session;
+
+/// <summary>The session of this node on a volume: opened once, resumed over lost connections, server restarts and daemon restarts.</summary>
+public sealed class MetadataSession : IDisposable
+{
+    private readonly RpcClient _client;
+    private readonly NodeMemory _memory;
+    private readonly string _volume;
+    private readonly string _node;
+    private readonly int _deadlineMs;
+    private readonly Timer _renewal;
+    private TaskCompletionSource<Status>? _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private long _lastSentMs = Environment.TickCount64;
+    private int _renewEveryMs = Limits.SessionTimeoutMs / 4;
+    private volatile bool _fenced;
+
+    /// <summary>Prepares a session; <see cref="OpenAsync"/> opens it.</summary>
+    /// <param name="endpoint">The volume's metadata server.</param>
+    /// <param name="volume">Volume name.</param>
+    /// <param name="node">Node name.</param>
+    /// <param name="memory">Where the session is kept over daemon restarts.</param>
+    /// <param name="callbacks">Serves the server's recalls.</param>
+    /// <param name="deadlineMs">Milliseconds that a request waits for a server that is gone.</param>
+    public MetadataSession(Endpoint endpoint, string volume, string node, NodeMemory memory, IRpcHandler callbacks, int deadlineMs = Limits.RequestDeadlineMs)
+    {
+        _memory = memory;
+        _volume = volume;
+        _node = node;
+        _deadlineMs = deadlineMs;
+        Slots = new SlotTable(memory);
+        _client = new RpcClient(endpoint, new RpcClientOptions { Handler = callbacks, OnConnected = ResumeAsync });
+        _renewal = new Timer(_ => RenewIfIdle(), null, Timeout.Infinite, Timeout.Infinite);
+    }
+
+    /// <summary>The mutations in flight.</summary>
+    public SlotTable Slots { get; }
+
+    /// <summary>Whether the server ended the session: everything on the mount fails with EIO until it is mounted anew.</summary>
+    public bool IsFenced => _fenced;
+
+    /// <summary>Session id.</summary>
+    public ulong Id => _memory.Header.Session;
+
+    /// <summary>Volume id.</summary>
+    public uint Volume => _memory.Header.Volume;
+
+    /// <summary>Attributes of the root as they were when the session was opened.</summary>
+    public InodeAttributes Root { get; private set; }
+
+    /// <summary>Raised once when the session is fenced.</summary>
+    public event Action<Status>? Fenced;
+
+    /// <summary>Opens the session, or resumes the one in memory.</summary>
+    public async ValueTask<Status> OpenAsync()
+    {
+        // Connecting opens the session; a refusal is final, an absent server is waited for.
+        var opened = _opened!.Task;
+        var connecting = _client.ConnectAsync(_deadlineMs).AsTask();
+        var first = await Task.WhenAny(opened, connecting);
+        var status = first == opened ? await opened : await connecting;
+        if (status == Status.OK)
+        {
+            _renewal.Change(_renewEveryMs, _renewEveryMs);
+        }
+
+        return status;
+    }
+
+    /// <summary>A request of a program begins.</summary>
+    public Operation Begin(ulong unique = 0, bool resent = false) => Operation.Rent(this, unique, resent);
+
+    /// <summary>Asks without changing anything.</summary>
+    public async ValueTask<RpcResult<TReply>> QueryAsync<TRequest, TReply>(TRequest request, CancellationToken cancellation = default)
+        where TRequest : struct, IRequest<TRequest, TReply>
+        where TReply : struct, IWireMessage<TReply>
+    {
+        if (_fenced)
+        {
+            return new RpcResult<TReply>(Status.StaleEpoch, default);
+        }
+
+        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
+        return Checked(await _client.CallAsync<TRequest, TReply>(request, Header(), default, _deadlineMs, cancellation));
+    }
+
+    /// <summary>Changes something, exactly once however often it is sent. The slot stays occupied until <see cref="Operation.Complete"/>.</summary>
+    /// <param name="operation">The program's request.</param>
+    /// <param name="request">The message.</param>
+    /// <param name="timeNs">Time of the operation; now by default.</param>
+    /// <param name="timeoutMs">Milliseconds to wait; the session's deadline by default.</param>
+    public async ValueTask<RpcResult<TReply>> MutateAsync<TRequest, TReply>(Operation operation, TRequest request, long timeNs = 0, int timeoutMs = 0)
+        where TRequest : struct, IRequest<TRequest, TReply>
+        where TReply : struct, IWireMessage<TReply>
+    {
+        if (_fenced)
+        {
+            return new RpcResult<TReply>(Status.StaleEpoch, default);
+        }
+
+        var (slot, sequence) = await Slots.AcquireAsync(operation);
+        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
+        var header = Header() with { TimeNs = timeNs == 0 ? Clock.NowNs() : timeNs, Slot = slot, Sequence = sequence };
+        return Checked(await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs));
+    }
+
+    /// <summary>Ends the session: what it had open is closed, what it had granted goes back.</summary>
+    public async ValueTask CloseAsync()
+    {
+        await _renewal.DisposeAsync();
+        await _client.CallAsync<CloseSessionRequest, Empty>(default, Header(), timeoutMs: Math.Min(_deadlineMs, 2000));
+        _memory.Header.Session = 0;
+        Dispose();
+    }
+
+    public void Dispose()
+    {
+        _renewal.Dispose();
+        _client.Dispose();
+    }
+
+    private CallHeader Header() => new(_memory.Header.Session, _memory.Header.Epoch);
+
+    private async ValueTask<bool> ResumeAsync(RpcPeer peer)
+    {
+        var request = new OpenSessionRequest(_volume, _node, _memory.Header.Session, _memory.Header.Epoch);
+        var result = await peer.CallAsync<OpenSessionRequest, OpenSessionReply>(request, timeoutMs: _deadlineMs);
+        if (result.IsOk)
+        {
+            _memory.Header.Epoch = result.Value.Epoch;
+            _memory.Header.Volume = result.Value.Volume;
+            Volatile.Write(ref _memory.Header.Session, result.Value.Session);
+            Root = result.Value.Root;
+            _renewEveryMs = (int)Math.Max(1, result.Value.TimeoutMs / 4);
+        }
+        else if (result.Status is Status.UnknownSession or Status.StaleEpoch)
+        {
+            Fence(result.Status);
+        }
+
+        if (result.Status != Status.Unavailable)
+        {
+            Interlocked.Exchange(ref _opened, null)?.TrySetResult(result.Status);
+        }
+
+        return result.IsOk;
+    }
+
+    private RpcResult<T> Checked<T>(RpcResult<T> result)
+    {
+        if (result.Status is Status.UnknownSession or Status.StaleEpoch)
+        {
+            Fence(result.Status);
+        }
+
+        return result;
+    }
+
+    private void Fence(Status status)
+    {
+        if (!_fenced)
+        {
+            _fenced = true;
+            Fenced?.Invoke(status);
+        }
+    }
+
+    private void RenewIfIdle()
+    {
+        if (!_fenced && Environment.TickCount64 - Volatile.Read(ref _lastSentMs) >= _renewEveryMs / 2)
+        {
+            _ = QueryAsync<RenewSessionRequest, Empty>(default).AsTask();
+        }
+    }
+}

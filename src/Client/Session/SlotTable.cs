@@ -1,0 +1,104 @@
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+
+namespace EphemeralFs.Client.Session;
+
+/// <summary>The slots of a session: how many mutations are in flight, and how each is recognised when it comes again.</summary>
+public sealed class SlotTable
+{
+    private readonly NodeMemory _memory;
+    private readonly Lock _lock = new();
+    private readonly Stack<uint> _free = new(Limits.SlotsPerSession);
+    private readonly Queue<TaskCompletionSource<uint>> _waiting = new();
+
+    /// <summary>Takes over the slots; those of a predecessor's unanswered requests stay occupied until the kernel sends the requests again.</summary>
+    public SlotTable(NodeMemory memory)
+    {
+        _memory = memory;
+        for (var slot = Limits.SlotsPerSession - 1; slot >= 0; slot--)
+        {
+            ref var record = ref memory.Slots[slot];
+            if (record.Unique is 0 or SlotRecord.Background)
+            {
+                record.Unique = 0;
+                _free.Push((uint)slot);
+            }
+        }
+    }
+
+    /// <summary>Slots that are occupied.</summary>
+    public int InUse
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return Limits.SlotsPerSession - _free.Count;
+            }
+        }
+    }
+
+    /// <summary>A slot and its sequence number for the next mutation of an operation: the same ones as before if it was sent before.</summary>
+    public ValueTask<(uint Slot, uint Sequence)> AcquireAsync(Operation operation)
+    {
+        var step = operation.NextStep++;
+        if (operation.IsResent)
+        {
+            var slots = _memory.Slots;
+            for (var i = 0; i < slots.Length; i++)
+            {
+                if (slots[i].Unique == operation.Unique && slots[i].Step == step)
+                {
+                    operation.Occupy((uint)i, slots[i].Sequence);
+                    return new ValueTask<(uint, uint)>(((uint)i, slots[i].Sequence));
+                }
+            }
+        }
+
+        TaskCompletionSource<uint> source;
+        lock (_lock)
+        {
+            if (_free.TryPop(out var slot))
+            {
+                return new ValueTask<(uint, uint)>((slot, Occupy(slot, operation, step)));
+            }
+
+            source = new TaskCompletionSource<uint>(TaskCreationOptions.RunContinuationsAsynchronously);
+            _waiting.Enqueue(source);
+        }
+
+        return WaitAsync(source.Task, operation, step);
+    }
+
+    internal void Release(uint slot)
+    {
+        TaskCompletionSource<uint>? next;
+        lock (_lock)
+        {
+            Volatile.Write(ref _memory.Slots[(int)slot].Unique, 0);
+            if (!_waiting.TryDequeue(out next))
+            {
+                _free.Push(slot);
+                return;
+            }
+        }
+
+        next.SetResult(slot);
+    }
+
+    private async ValueTask<(uint Slot, uint Sequence)> WaitAsync(Task<uint> task, Operation operation, uint step)
+    {
+        var slot = await task;
+        return (slot, Occupy(slot, operation, step));
+    }
+
+    private uint Occupy(uint slot, Operation operation, uint step)
+    {
+        ref var record = ref _memory.Slots[(int)slot];
+        record.Step = step;
+        record.Sequence++;
+        Volatile.Write(ref record.Unique, operation.Unique == 0 ? SlotRecord.Background : operation.Unique);
+        operation.Occupy(slot, record.Sequence);
+        return record.Sequence;
+    }
+}

@@ -1,0 +1,93 @@
+using EphemeralFs.Client.Blocks;
+using EphemeralFs.Client.Files;
+using EphemeralFs.Client.Locks;
+using EphemeralFs.Client.Namespace;
+using EphemeralFs.Client.Session;
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Client;
+
+/// <summary>A volume as a node sees it, without knowing of a kernel: one object per mount.</summary>
+public sealed class VolumeClient : IDisposable
+{
+    private readonly FileFlusher _flusher;
+    private readonly SegmentArena _arena;
+
+    /// <summary>Puts the parts together; <see cref="OpenAsync"/> opens or resumes the session.</summary>
+    /// <param name="metadata">The volume's metadata server.</param>
+    /// <param name="volume">Volume name.</param>
+    /// <param name="node">Node name.</param>
+    /// <param name="memory">The mount's memory, fresh or inherited.</param>
+    /// <param name="blocks">Storage of the cluster, shared by the mounts of a node.</param>
+    /// <param name="invalidatePages">Makes the kernel drop cached pages and attributes of an inode; completes when it has.</param>
+    /// <param name="deadlineMs">Milliseconds that a request waits for a server that is gone.</param>
+    public VolumeClient(
+        Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, Func<ulong, ValueTask> invalidatePages, int deadlineMs = Limits.RequestDeadlineMs)
+    {
+        var recalls = new RecallHandler(this, invalidatePages);
+        Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs);
+        Grants = new GrantPool(Session, memory);
+        _arena = new SegmentArena(memory);
+        var table = new FileTable(memory, _arena);
+        var layouts = new LayoutLoader(Session);
+        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table);
+        var reader = new FileReader(_arena, blocks, layouts);
+        var writer = new FileWriter(_arena, Grants, layouts, _flusher);
+        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts);
+        Namespace = new VolumeNamespace(Session, Grants, Files);
+        Locks = new VolumeLocks(Session, memory.IsInherited);
+    }
+
+    /// <summary>The session with the metadata server.</summary>
+    public MetadataSession Session { get; }
+
+    /// <summary>Inode numbers, block numbers and quota in hand.</summary>
+    public GrantPool Grants { get; }
+
+    /// <summary>Open files.</summary>
+    public OpenFiles Files { get; }
+
+    /// <summary>Names and extended attributes.</summary>
+    public VolumeNamespace Namespace { get; }
+
+    /// <summary>Locks.</summary>
+    public VolumeLocks Locks { get; }
+
+    /// <summary>Bytes that the write-back cache occupies, and may occupy.</summary>
+    public (long Used, long Capacity) WriteBackBytes => (_arena.UsedBytes, _arena.CapacityBytes);
+
+    /// <summary>Opens the session, or resumes the one in memory.</summary>
+    public ValueTask<Status> OpenAsync() => Session.OpenAsync();
+
+    /// <summary>Commits what is unflushed and ends the session.</summary>
+    public async ValueTask<Errno> CloseAsync()
+    {
+        var errno = await Files.FlushAllAsync();
+        await Session.CloseAsync();
+        return errno;
+    }
+
+    public void Dispose() => Session.Dispose();
+
+    internal async ValueTask GoThroughAsync(FileNode file, Func<ulong, ValueTask> invalidatePages)
+    {
+        lock (file.Lock)
+        {
+            file.Mode = DataMode.Through;
+        }
+
+        // The kernel first writes back what mappings have dirtied; those writes are committed as they come.
+        await invalidatePages(file.Ino);
+        var errno = await _flusher.FlushAsync(file);
+        if (errno != Errno.OK)
+        {
+            lock (file.Lock)
+            {
+                file.WriteError = errno;
+            }
+        }
+    }
+}

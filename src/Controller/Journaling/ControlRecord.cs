@@ -1,0 +1,65 @@
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Controller.Journaling;
+
+/// <summary>Kinds of records in the controller's journal. Numbers are never reused.</summary>
+public enum ControlRecordKind : byte
+{
+    None = 0,
+
+    /// <summary>A server has this id, and was last at this endpoint.</summary>
+    Server = 1,
+
+    /// <summary>A volume exists, on the metadata server <see cref="ControlRecord.Server"/>.</summary>
+    Volume = 2,
+
+    /// <summary>A volume is gone; its id stays used.</summary>
+    VolumeRemoved = 3,
+
+    /// <summary>Ids up to and including this one were given out (kept when removed volumes are dropped from the journal).</summary>
+    LastVolumeId = 4,
+}
+
+/// <summary>One fact that the controller must not forget.</summary>
+/// <param name="Kind">Which of the other fields count.</param>
+/// <param name="Id">Server or volume id.</param>
+/// <param name="Role">Servers: the role.</param>
+/// <param name="Name">Name of the server or volume.</param>
+/// <param name="Text">Servers: the endpoint.</param>
+/// <param name="Server">Volumes: name of the metadata server.</param>
+/// <param name="LimitBytes">Volumes: quota.</param>
+/// <param name="LimitInodes">Volumes: quota.</param>
+public readonly record struct ControlRecord(
+    ControlRecordKind Kind,
+    uint Id,
+    ServerRole Role = ServerRole.None,
+    string Name = "",
+    string Text = "",
+    string Server = "",
+    ulong LimitBytes = 0,
+    ulong LimitInodes = 0)
+    : IWireMessage<ControlRecord>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.U8((byte)Kind);
+        w.U32(Id);
+        w.U8((byte)Role);
+        w.Text(Name);
+        w.Text(Text);
+        w.Text(Server);
+        w.U64(LimitBytes);
+        w.U64(LimitInodes);
+    }
+
+    public static ControlRecord Read(ref WireReader r) => new(
+        (ControlRecordKind)r.U8(),
+        r.U32(),
+        (ServerRole)r.U8(),
+        r.Text(255),
+        r.Text(255),
+        r.Text(255),
+        r.U64(),
+        r.U64());
+}

@@ -1,0 +1,182 @@
+using EphemeralFs.Controller.Journaling;
+using EphemeralFs.Controller.Registry;
+using EphemeralFs.Controller.Volumes;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc.Messages;
+using Microsoft.Extensions.Logging;
+
+namespace EphemeralFs.Controller.Service;
+
+/// <summary>What the controller knows, and its journal. Thread-safe: one lock over all, held for memory work and a rare append only.</summary>
+public sealed class ControllerState : IDisposable
+{
+    /// <summary>The journal is rewritten at the start when fewer than this share of its records still count.</summary>
+    private const double UsefulShare = 0.5;
+
+    private const int RewriteFrom = 256;
+
+    private readonly Lock _lock = new(); // guards everything below
+    private readonly ServerRegistry _servers;
+    private readonly VolumeTable _volumes = new();
+    private readonly ControlJournal _journal;
+
+    private ControllerState(ServerRegistry servers, ControlJournal journal)
+    {
+        _servers = servers;
+        _journal = journal;
+    }
+
+    /// <summary>Reads the journal of a state directory.</summary>
+    public static ControllerState Open(string directory, int aliveTimeoutMs, ILogger logger)
+    {
+        var journal = ControlJournal.Open(directory);
+        var state = new ControllerState(new ServerRegistry(aliveTimeoutMs), journal);
+        foreach (var record in journal.Records)
+        {
+            state.Apply(record);
+        }
+
+        if (journal.CutBytes > 0)
+        {
+            logger.LogWarning("cut {Bytes} bytes off the journal: a record that was being written when the controller died", journal.CutBytes);
+        }
+
+        var live = state.LiveRecords();
+        if (journal.Records.Count >= RewriteFrom && live.Count < journal.Records.Count * UsefulShare)
+        {
+            journal.Dispose();
+            ControlJournal.Rewrite(directory, live);
+            return Open(directory, aliveTimeoutMs, logger);
+        }
+
+        logger.LogInformation("{Records} records read: {Volumes} volumes", journal.Records.Count, state._volumes.All.Count);
+        return state;
+    }
+
+    /// <summary>Takes a heartbeat and gives the id and the view.</summary>
+    public RegisterReply Register(in RegisterRequest request, long nowMs)
+    {
+        lock (_lock)
+        {
+            var id = _servers.Heartbeat(request, nowMs, out var changed);
+            if (changed)
+            {
+                _journal.Append(new ControlRecord(ControlRecordKind.Server, id, request.Role, request.Name, request.Endpoint));
+            }
+
+            return new RegisterReply(id, _servers.View(nowMs));
+        }
+    }
+
+    /// <summary>All servers.</summary>
+    public ServerStatus[] View(long nowMs)
+    {
+        lock (_lock)
+        {
+            return _servers.View(nowMs);
+        }
+    }
+
+    /// <summary>Volumes by name; all for "".</summary>
+    public Volume[] Volumes(string name)
+    {
+        lock (_lock)
+        {
+            return name.Length == 0 ? [.. _volumes.All] : _volumes.Find(name) is { } volume ? [volume] : [];
+        }
+    }
+
+    /// <summary>Finds the volume or writes a new one down on the least loaded living metadata server.</summary>
+    /// <returns>VolumeExists when there is one with other limits, NoSuchServer when no metadata server lives, EINVAL, ENOSPC when ids are used up.</returns>
+    public Status AddVolume(in AddVolumeRequest request, long nowMs, out Volume? volume)
+    {
+        volume = null;
+        if (!VolumeTable.IsValidName(request.Name))
+        {
+            return Errno.EINVAL.ToStatus();
+        }
+
+        lock (_lock)
+        {
+            if (_volumes.Find(request.Name) is { } existing)
+            {
+                volume = existing;
+                return existing.LimitBytes == request.LimitBytes && existing.LimitInodes == request.LimitInodes ? Status.OK : Status.VolumeExists;
+            }
+
+            if (_volumes.LastId >= VolumeTable.MaxId)
+            {
+                return Errno.ENOSPC.ToStatus();
+            }
+
+            var server = _servers.View(nowMs)
+                .Where(s => s.Role == ServerRole.Metadata && s.Alive)
+                .OrderBy(s => _volumes.All.Count(v => v.MetadataServer == s.Name))
+                .ThenBy(s => s.Id)
+                .Select(s => s.Name)
+                .FirstOrDefault();
+            if (server is null)
+            {
+                return Status.NoSuchServer;
+            }
+
+            // Written down before the metadata server hears of it: after a crash in between, repeating the request finishes it.
+            volume = new Volume(_volumes.LastId + 1, request.Name, server, request.LimitBytes, request.LimitInodes);
+            Record(VolumeRecord(volume));
+            return Status.OK;
+        }
+    }
+
+    /// <summary>Forgets a volume for ever.</summary>
+    public void RemoveVolume(uint id)
+    {
+        lock (_lock)
+        {
+            if (_volumes.All.Any(v => v.Id == id))
+            {
+                Record(new ControlRecord(ControlRecordKind.VolumeRemoved, id));
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _journal.Dispose();
+
+    private static ControlRecord VolumeRecord(Volume v) =>
+        new(ControlRecordKind.Volume, v.Id, Name: v.Name, Server: v.MetadataServer, LimitBytes: v.LimitBytes, LimitInodes: v.LimitInodes);
+
+    private void Record(in ControlRecord record)
+    {
+        _journal.Append(record);
+        Apply(record);
+    }
+
+    private void Apply(in ControlRecord record)
+    {
+        switch (record.Kind)
+        {
+            case ControlRecordKind.Server:
+                _servers.Restore(record.Id, record.Role, record.Name, record.Text);
+                break;
+            case ControlRecordKind.Volume:
+                _volumes.Add(new Volume(record.Id, record.Name, record.Server, record.LimitBytes, record.LimitInodes));
+                break;
+            case ControlRecordKind.VolumeRemoved:
+                _volumes.Remove(record.Id);
+                break;
+            case ControlRecordKind.LastVolumeId:
+                _volumes.Used(record.Id);
+                break;
+            case ControlRecordKind.None:
+            default:
+                throw new InvalidDataException($"a record of unknown kind {record.Kind} in the controller's journal: was it written by a newer version?");
+        }
+    }
+
+    private List<ControlRecord> LiveRecords() =>
+    [
+        .. _servers.View(0).Select(s => new ControlRecord(ControlRecordKind.Server, s.Id, s.Role, s.Name, s.Endpoint)),
+        .. _volumes.All.Select(VolumeRecord),
+        new ControlRecord(ControlRecordKind.LastVolumeId, _volumes.LastId),
+    ];
+}

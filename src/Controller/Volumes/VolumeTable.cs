@@ -1,0 +1,54 @@
+namespace EphemeralFs.Controller.Volumes;
+
+/// <summary>A volume as the controller knows it.</summary>
+/// <param name="Id">1 … 2^24−1, never reused: block ids carry it.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="MetadataServer">Name of the metadata server that it lives on.</param>
+/// <param name="LimitBytes">Quota, 0 for none.</param>
+/// <param name="LimitInodes">Quota, 0 for none.</param>
+public sealed record Volume(uint Id, string Name, string MetadataServer, ulong LimitBytes, ulong LimitInodes);
+
+/// <summary>The volumes by name, and the ids that were given out. Not thread-safe; the service has one lock.</summary>
+public sealed class VolumeTable
+{
+    /// <summary>Largest id: 24 bits of a block id.</summary>
+    public const uint MaxId = (1u << 24) - 1;
+
+    private const int NameMaxLength = 63;
+
+    private readonly SortedDictionary<string, Volume> _volumes = new(StringComparer.Ordinal);
+
+    /// <summary>The largest id that was ever given out.</summary>
+    public uint LastId { get; private set; }
+
+    /// <summary>By name.</summary>
+    public IReadOnlyCollection<Volume> All => _volumes.Values;
+
+    /// <summary>Whether a volume may be called so: 1 … 63 characters a-z 0-9 . _ - and no dot or dash in front.</summary>
+    public static bool IsValidName(string name) =>
+        name.Length is > 0 and <= NameMaxLength
+        && name.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '_' or '-')
+        && name[0] is not '.' and not '-';
+
+    /// <summary>The volume of that name, or null.</summary>
+    public Volume? Find(string name) => _volumes.GetValueOrDefault(name);
+
+    /// <summary>Remembers a volume.</summary>
+    public void Add(Volume volume)
+    {
+        _volumes[volume.Name] = volume;
+        Used(volume.Id);
+    }
+
+    /// <summary>Forgets a volume; its id stays used.</summary>
+    public void Remove(uint id)
+    {
+        if (_volumes.Values.FirstOrDefault(v => v.Id == id) is { } volume)
+        {
+            _volumes.Remove(volume.Name);
+        }
+    }
+
+    /// <summary>Ids up to this one are not given out again.</summary>
+    public void Used(uint id) => LastId = Math.Max(LastId, id);
+}

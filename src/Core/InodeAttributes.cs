@@ -1,0 +1,48 @@
+namespace EphemeralFs.Core;
+
+/// <summary>What <c>stat(2)</c> tells of an inode, as the metadata server keeps it.</summary>
+public record struct InodeAttributes
+{
+    /// <summary>Inode number.</summary>
+    public ulong Ino;
+
+    /// <summary>Changes when old handles to the inode must fail (fencing); with <see cref="Ino"/> unique for ever.</summary>
+    public uint Generation;
+
+    /// <summary>Type and permission bits, as <c>st_mode</c>.</summary>
+    public uint Mode;
+
+    /// <summary>Number of names; a directory has 2 plus its subdirectories.</summary>
+    public uint Nlink;
+
+    public uint Uid;
+    public uint Gid;
+
+    /// <summary>Device number of a device node in the kernel's 32-bit <c>new_encode_dev</c> form, else 0.</summary>
+    public uint Rdev;
+
+    /// <summary>Size in bytes.</summary>
+    public ulong Size;
+
+    /// <summary>Bytes charged to the quota: allocated 4 KiB pages × 4096. <c>st_blocks</c> is this / 512.</summary>
+    public ulong AllocatedBytes;
+
+    /// <summary>Nanoseconds since the epoch.</summary>
+    public long AtimeNs;
+
+    /// <summary>Nanoseconds since the epoch.</summary>
+    public long MtimeNs;
+
+    /// <summary>Nanoseconds since the epoch.</summary>
+    public long CtimeNs;
+
+    /// <summary>Birth time, nanoseconds since the epoch.</summary>
+    public long BtimeNs;
+
+    /// <summary>Grows with every change of the file's bytes or layout; equal versions mean equal contents.</summary>
+    public ulong DataVersion;
+
+    public readonly bool IsDirectory => (Mode & FileMode.TypeMask) == FileMode.Directory;
+    public readonly bool IsRegular => (Mode & FileMode.TypeMask) == FileMode.Regular;
+    public readonly bool IsSymlink => (Mode & FileMode.TypeMask) == FileMode.Symlink;
+}

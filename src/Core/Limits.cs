@@ -1,0 +1,68 @@
+namespace EphemeralFs.Core;
+
+/// <summary>Every bound in one place, with its reason. Queues, batches, sizes and time-outs read them here.</summary>
+public static class Limits
+{
+    /// <summary>Allocation unit of quotas and <c>st_blocks</c>: the page, as on tmpfs.</summary>
+    public const int PageSizeBytes = 4096;
+
+    /// <summary>Largest block, and the stripe width of large files: 1 MiB is the largest FUSE request, so a full request is one block.</summary>
+    public const int BlockSizeBytes = 1 << 20;
+
+    /// <summary>Files up to this size live in the metadata record: one round trip writes them, one reads them.</summary>
+    public const int InlineMaxBytes = 8 << 10;
+
+    /// <summary>Bytes covered by one CRC32C of a stored block; a read verifies whole units, so this bounds read amplification.</summary>
+    public const int ChecksumUnitBytes = 64 << 10;
+
+    /// <summary>Longest name, NAME_MAX.</summary>
+    public const int NameMaxBytes = 255;
+
+    /// <summary>Longest name that a message carries: the kernel asks for names up to FUSE_NAME_MAX and wants to hear ENAMETOOLONG.</summary>
+    public const int NameOnWireMaxBytes = 1024;
+
+    /// <summary>Longest symbolic link target, PATH_MAX − 1.</summary>
+    public const int SymlinkMaxBytes = 4095;
+
+    /// <summary>Largest extended attribute value, XATTR_SIZE_MAX.</summary>
+    public const int XattrValueMaxBytes = 65536;
+
+    /// <summary>Longest extended attribute name, XATTR_NAME_MAX.</summary>
+    public const int XattrNameMaxBytes = 255;
+
+    /// <summary>All names of one inode's extended attributes together, XATTR_LIST_MAX.</summary>
+    public const int XattrListMaxBytes = 65536;
+
+    /// <summary>Largest file: the kernel's MAX_LFS_FILESIZE.</summary>
+    public const ulong FileMaxBytes = long.MaxValue;
+
+    /// <summary>Most names of one inode, as on ext4.</summary>
+    public const uint LinkMax = 65000;
+
+    /// <summary>Largest head of a frame: a directory listing or a layout answer stays far below.</summary>
+    public const int FrameHeadMaxBytes = 1 << 20;
+
+    /// <summary>Largest body of a frame: one block and the checksums of its units.</summary>
+    public const int FrameBodyMaxBytes = BlockSizeBytes + 4096;
+
+    /// <summary>Most extents in one layout answer or commit: 48 bytes each keeps the head under 512 KiB.</summary>
+    public const int ExtentsPerMessageMax = 8192;
+
+    /// <summary>Mutations in flight in a session; each slot keeps its last reply at the server (a few hundred bytes).</summary>
+    public const int SlotsPerSession = 1024;
+
+    /// <summary>How long a request waits for a server that is gone before EIO: longer than any restart.</summary>
+    public const int RequestDeadlineMs = 30_000;
+
+    /// <summary>A session that was not renewed for this long is expired; longer than a daemon restart, as long as a server restart may take.</summary>
+    public const int SessionTimeoutMs = 30_000;
+
+    /// <summary>Byte grants are asked for in this quantum so that most writes need no round trip.</summary>
+    public const long GrantQuantumBytes = 64L << 20;
+
+    /// <summary>Inode numbers asked for at once.</summary>
+    public const uint GrantInodes = 4096;
+
+    /// <summary>Block numbers asked for at once.</summary>
+    public const uint GrantBlocks = 4096;
+}

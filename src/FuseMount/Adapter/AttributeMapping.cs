@@ -1,0 +1,66 @@
+using EphemeralFs.Core;
+using EphemeralFs.FuseMount.Fuse;
+
+namespace EphemeralFs.FuseMount.Adapter;
+
+/// <summary>Attributes in the kernel's structures. Time-outs are 0: another node may change anything, so the kernel asks each time.</summary>
+internal static class AttributeMapping
+{
+    private const long NanosecondsPerSecond = 1_000_000_000;
+
+    /// <summary>STATX_BASIC_STATS | STATX_BTIME.</summary>
+    private const uint StatxMask = 0x7FF | 0x800;
+
+    public static FuseAttr ToFuse(in InodeAttributes a) => new()
+    {
+        Ino = a.Ino,
+        Size = a.Size,
+        Blocks = a.AllocatedBytes / 512,
+        Atime = (ulong)Seconds(a.AtimeNs),
+        Mtime = (ulong)Seconds(a.MtimeNs),
+        Ctime = (ulong)Seconds(a.CtimeNs),
+        AtimeNsec = Nanoseconds(a.AtimeNs),
+        MtimeNsec = Nanoseconds(a.MtimeNs),
+        CtimeNsec = Nanoseconds(a.CtimeNs),
+        Mode = a.Mode,
+        Nlink = a.Nlink,
+        Uid = a.Uid,
+        Gid = a.Gid,
+        Rdev = a.Rdev,
+        BlockSize = Limits.PageSizeBytes,
+    };
+
+    public static FuseEntryOut ToEntry(in InodeAttributes a) => new() { NodeId = a.Ino, Generation = a.Generation, Attr = ToFuse(a) };
+
+    public static FuseAttrOut ToAttrOut(in InodeAttributes a) => new() { Attr = ToFuse(a) };
+
+    public static FuseStatxOut ToStatx(in InodeAttributes a) => new()
+    {
+        Stat = new FuseStatx
+        {
+            Mask = StatxMask,
+            BlockSize = Limits.PageSizeBytes,
+            Nlink = a.Nlink,
+            Uid = a.Uid,
+            Gid = a.Gid,
+            Mode = (ushort)a.Mode,
+            Ino = a.Ino,
+            Size = a.Size,
+            Blocks = a.AllocatedBytes / 512,
+            Atime = Time(a.AtimeNs),
+            Btime = Time(a.BtimeNs),
+            Ctime = Time(a.CtimeNs),
+            Mtime = Time(a.MtimeNs),
+            RdevMajor = (a.Rdev >> 8) & 0xFFF,
+            RdevMinor = (a.Rdev & 0xFF) | ((a.Rdev >> 12) & 0xFFF00),
+        },
+    };
+
+    public static long FromFuse(ulong seconds, uint nanoseconds) => ((long)seconds * NanosecondsPerSecond) + nanoseconds;
+
+    private static long Seconds(long ns) => Math.DivRem(ns, NanosecondsPerSecond) is var (s, rest) && rest < 0 ? s - 1 : ns / NanosecondsPerSecond;
+
+    private static uint Nanoseconds(long ns) => (uint)(ns - (Seconds(ns) * NanosecondsPerSecond));
+
+    private static FuseSxTime Time(long ns) => new() { Seconds = Seconds(ns), Nanoseconds = Nanoseconds(ns) };
+}

@@ -1,0 +1,315 @@
+using EphemeralFs.Client;
+using EphemeralFs.Client.Session;
+using EphemeralFs.Core;
+using EphemeralFs.FuseMount.Fuse;
+using EphemeralFs.Rpc.Messages;
+using FileMode = EphemeralFs.Core.FileMode;
+
+namespace EphemeralFs.FuseMount.Adapter;
+
+/// <summary>
+/// The kernel's operations on a volume: thin, one method each. What has a meaning beyond the kernel protocol is in
+/// <see cref="VolumeClient"/>, which knows no kernel. Names and attributes are here, open files in <see cref="VolumeFileSystemData"/>.
+/// </summary>
+/// <param name="volume">The volume.</param>
+/// <param name="stats">Text of the <c>.stats</c> file.</param>
+/// <param name="clusterSpace">Capacity and free bytes of the cluster: what df shows for a volume without quota.</param>
+internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(ulong Capacity, ulong Free)> clusterSpace) : FuseHandler
+{
+    protected VolumeClient Volume { get; } = volume;
+
+    protected StatsFile Stats { get; } = new(stats);
+
+    public override void Lookup(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        if (StatsFile.IsName(r.NodeId, r.Name))
+        {
+            r.ReplyEntry(AttributeMapping.ToEntry(StatsFile.Attributes));
+            return;
+        }
+
+        var (status, attributes) = await self.Volume.Namespace.LookupAsync(r.NodeId, r.NameMemory);
+        ReplyEntry(r, status, attributes);
+    });
+
+    public override void Forget(FuseRequest request) => Volume.Namespace.Forget(request.NodeId);
+
+    public override void BatchForget(FuseRequest request)
+    {
+        foreach (ref readonly var forget in request.Forgets)
+        {
+            Volume.Namespace.Forget(forget.NodeId);
+        }
+    }
+
+    public override void GetAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        var (status, attributes) = await self.AttributesAsync(r.NodeId);
+        if (status == Status.OK)
+        {
+            r.ReplyAttr(AttributeMapping.ToAttrOut(attributes));
+        }
+        else
+        {
+            r.ReplyError(status.ToErrno());
+        }
+    });
+
+    public override void Statx(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        var (status, attributes) = await self.AttributesAsync(r.NodeId);
+        if (status == Status.OK)
+        {
+            r.ReplyStatx(AttributeMapping.ToStatx(attributes));
+        }
+        else
+        {
+            r.ReplyError(status.ToErrno());
+        }
+    });
+
+    public override void SetAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        if (r.NodeId == StatsFile.InodeNumber)
+        {
+            r.ReplyError(Errno.EPERM);
+            return;
+        }
+
+        var message = ToMessage(r.NodeId, r.In<FuseSetattrIn>());
+        var (status, attributes) = await self.Volume.Files.SetAttrAsync(operation, message);
+        KillPoint.Hit("node.before-reply");
+        if (status == Status.OK)
+        {
+            r.ReplyAttr(AttributeMapping.ToAttrOut(attributes));
+        }
+        else
+        {
+            r.ReplyError(status.ToErrno());
+        }
+    });
+
+    public override void ReadLink(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        var (status, target) = await self.Volume.Namespace.ReadLinkAsync(r.NodeId);
+        if (status == Status.OK)
+        {
+            r.ReplyData(target.Span);
+        }
+        else
+        {
+            r.ReplyError(status.ToErrno());
+        }
+    });
+
+    public override void MkNod(FuseRequest request) => Mutate(this, request, static (r, operation, self) =>
+    {
+        var input = r.In<FuseMknodIn>();
+        return self.MakeAsync(r, operation, r.NameMemory, input.Mode, input.Rdev, default);
+    });
+
+    public override void MkDir(FuseRequest request) => Mutate(this, request, static (r, operation, self) =>
+        self.MakeAsync(r, operation, r.NameMemory, FileMode.Directory | (r.In<FuseMkdirIn>().Mode & FileMode.PermissionMask), 0, default));
+
+    public override void SymLink(FuseRequest request) => Mutate(this, request, static (r, operation, self) =>
+        self.MakeAsync(r, operation, r.NameMemory, FileMode.Symlink | 0x1FF, 0, r.Name2Memory));
+
+    public override void Unlink(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+        ReplyStatus(r, await self.Volume.Namespace.UnlinkAsync(operation, r.NodeId, r.NameMemory)));
+
+    public override void RmDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+        ReplyStatus(r, await self.Volume.Namespace.RmdirAsync(operation, r.NodeId, r.NameMemory)));
+
+    public override void Rename(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var input = r.In<FuseRename2In>();
+        ReplyStatus(r, await self.Volume.Namespace.RenameAsync(operation, r.NodeId, r.NameMemory, input.NewDir, r.Name2Memory, (uint)input.Flags));
+    });
+
+    public override void Link(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var (status, attributes) = await self.Volume.Namespace.LinkAsync(operation, r.In<FuseLinkIn>().OldNodeId, r.NodeId, r.NameMemory);
+        KillPoint.Hit("node.before-reply");
+        ReplyEntry(r, status, attributes);
+    });
+
+    public override void StatFs(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        var (status, usage) = await self.Volume.Namespace.StatFsAsync();
+        if (status != Status.OK)
+        {
+            r.ReplyError(status.ToErrno());
+            return;
+        }
+
+        r.ReplyStatFs(self.ToStatfs(usage));
+    });
+
+    public override void SetXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+        ReplyStatus(r, !IsSupportedXattr(r.Name)
+            ? Errno.EOPNOTSUPP.ToStatus()
+            : await self.Volume.Namespace.SetXattrAsync(operation, r.NodeId, r.NameMemory, r.PayloadMemory, r.In<FuseSetxattrIn>().Flags)));
+
+    public override void GetXAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        if (!IsSupportedXattr(r.Name))
+        {
+            r.ReplyError(Errno.EOPNOTSUPP);
+            return;
+        }
+
+        var (status, value) = await self.Volume.Namespace.GetXattrAsync(r.NodeId, r.NameMemory);
+        ReplyXattr(r, status, value);
+    });
+
+    public override void ListXAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        var (status, names) = await self.Volume.Namespace.ListXattrAsync(r.NodeId);
+        ReplyXattr(r, status, names);
+    });
+
+    public override void RemoveXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+        ReplyStatus(r, !IsSupportedXattr(r.Name)
+            ? Errno.EOPNOTSUPP.ToStatus()
+            : await self.Volume.Namespace.RemoveXattrAsync(operation, r.NodeId, r.NameMemory)));
+
+    /// <summary>Directories are committed by the operations themselves.</summary>
+    public override void FSyncDir(FuseRequest request) => request.ReplyOk();
+
+    public override void Ioctl(FuseRequest request) => request.ReplyError(Errno.ENOTTY);
+
+    /// <summary>Runs an operation that changes something; its slots are given back after the kernel has its answer.</summary>
+    protected static void Mutate<TSelf>(TSelf self, FuseRequest request, Func<FuseRequest, Operation, TSelf, ValueTask> work)
+        where TSelf : VolumeFileSystem =>
+        request.Run((self, work), static async (r, state) =>
+        {
+            var operation = state.self.Volume.Session.Begin(r.Unique, r.IsResent);
+            try
+            {
+                await state.work(r, operation, state.self);
+            }
+            finally
+            {
+                operation.Complete();
+            }
+        });
+
+    protected static void ReplyStatus(FuseRequest request, Status status)
+    {
+        KillPoint.Hit("node.before-reply");
+        request.ReplyError(status.ToErrno());
+    }
+
+    private static void ReplyEntry(FuseRequest request, Status status, in InodeAttributes attributes)
+    {
+        if (status == Status.OK)
+        {
+            request.ReplyEntry(AttributeMapping.ToEntry(attributes));
+        }
+        else
+        {
+            request.ReplyError(status.ToErrno());
+        }
+    }
+
+    private static void ReplyXattr(FuseRequest request, Status status, ReadOnlyMemory<byte> value)
+    {
+        var size = request.In<FuseGetxattrIn>().Size;
+        if (status != Status.OK)
+        {
+            request.ReplyError(status.ToErrno());
+        }
+        else if (size == 0)
+        {
+            request.ReplyXAttrSize((uint)value.Length);
+        }
+        else if (value.Length > size)
+        {
+            request.ReplyError(Errno.ERANGE);
+        }
+        else
+        {
+            request.ReplyData(value.Span);
+        }
+    }
+
+    /// <summary>The namespaces of xattr(7) that tmpfs has; ACLs (<c>system.</c>) are not kept.</summary>
+    private static bool IsSupportedXattr(ReadOnlySpan<byte> name) =>
+        name.StartsWith("user."u8) || name.StartsWith("trusted."u8) || name.StartsWith("security."u8);
+
+    private static SetAttrRequest ToMessage(ulong ino, in FuseSetattrIn input)
+    {
+        var fields = SetAttrFields.None;
+        Add(FuseSetattrValid.MODE, SetAttrFields.Mode, input);
+        Add(FuseSetattrValid.UID, SetAttrFields.Uid, input);
+        Add(FuseSetattrValid.GID, SetAttrFields.Gid, input);
+        Add(FuseSetattrValid.SIZE, SetAttrFields.Size, input);
+        Add(FuseSetattrValid.ATIME, SetAttrFields.Atime, input);
+        Add(FuseSetattrValid.MTIME, SetAttrFields.Mtime, input);
+        Add(FuseSetattrValid.ATIME_NOW, SetAttrFields.AtimeNow, input);
+        Add(FuseSetattrValid.MTIME_NOW, SetAttrFields.MtimeNow, input);
+        Add(FuseSetattrValid.KILL_SUIDGID, SetAttrFields.KillSuidgid, input);
+
+        // With HANDLE_KILLPRIV_V2 clearing the bits at chown is our part, whoever calls: include/uapi/linux/fuse.h.
+        if ((input.Valid & (FuseSetattrValid.UID | FuseSetattrValid.GID)) != 0)
+        {
+            fields |= SetAttrFields.KillSuidgid;
+        }
+
+        return new SetAttrRequest(
+            ino,
+            fields,
+            input.Mode & FileMode.PermissionMask,
+            input.Uid,
+            input.Gid,
+            input.Size,
+            AttributeMapping.FromFuse(input.Atime, input.AtimeNsec),
+            AttributeMapping.FromFuse(input.Mtime, input.MtimeNsec));
+
+        void Add(FuseSetattrValid valid, SetAttrFields field, in FuseSetattrIn i)
+        {
+            if ((i.Valid & valid) != 0)
+            {
+                fields |= field;
+            }
+        }
+    }
+
+    private async ValueTask MakeAsync(
+        FuseRequest request, Operation operation, ReadOnlyMemory<byte> name, uint mode, uint rdev, ReadOnlyMemory<byte> target)
+    {
+        var (status, attributes) = await Volume.Namespace.MakeAsync(operation, request.NodeId, name, mode, request.Uid, request.Gid, rdev, target);
+        KillPoint.Hit("node.before-reply");
+        ReplyEntry(request, status, attributes);
+    }
+
+    private ValueTask<(Status Status, InodeAttributes Attributes)> AttributesAsync(ulong ino) => ino == StatsFile.InodeNumber
+        ? new ValueTask<(Status, InodeAttributes)>((Status.OK, StatsFile.Attributes))
+        : Volume.Namespace.GetAttrAsync(ino);
+
+    private FuseKstatfs ToStatfs(in StatFsReply usage)
+    {
+        var (capacity, free) = clusterSpace();
+        if (usage.LimitBytes > 0)
+        {
+            // What other nodes hold in grants is as good as used; what this node holds it can still write.
+            var taken = usage.UsedBytes + usage.GrantedBytes - Math.Min(usage.GrantedBytes, (ulong)Math.Max(0, Volume.Grants.UnusedBytes));
+            capacity = usage.LimitBytes;
+            free = capacity - Math.Min(capacity, taken);
+        }
+
+        const ulong inodesOfNoLimit = 1UL << 32;
+        var inodes = usage.LimitInodes > 0 ? usage.LimitInodes : inodesOfNoLimit;
+        return new FuseKstatfs
+        {
+            BlockSize = Limits.PageSizeBytes,
+            FragmentSize = Limits.PageSizeBytes,
+            NameLength = Limits.NameMaxBytes,
+            Blocks = capacity / Limits.PageSizeBytes,
+            BlocksFree = free / Limits.PageSizeBytes,
+            BlocksAvailable = free / Limits.PageSizeBytes,
+            Files = inodes,
+            FilesFree = inodes - Math.Min(inodes, usage.UsedInodes),
+        };
+    }
+}

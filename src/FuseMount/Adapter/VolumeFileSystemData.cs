@@ -1,0 +1,302 @@
+using EphemeralFs.Client;
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+using EphemeralFs.FuseMount.Fuse;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.FuseMount.Adapter;
+
+/// <summary>The kernel's operations on open files and directories, and locks.</summary>
+internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> stats, Func<(ulong Capacity, ulong Free)> clusterSpace)
+    : VolumeFileSystem(volume, stats, clusterSpace)
+{
+    public override void Open(FuseRequest request)
+    {
+        if (request.NodeId == StatsFile.InodeNumber)
+        {
+            request.ReplyOpen(Stats.Open(), FuseOpenFlags.DIRECT_IO);
+            return;
+        }
+
+        Mutate(this, request, static async (r, operation, self) =>
+        {
+            var input = r.In<FuseOpenIn>();
+            var kill = (input.OpenFlags & FuseOpenInFlags.KILL_SUIDGID) != 0;
+            var (status, handle, _) = await self.Volume.Files.OpenAsync(
+                operation, r.NodeId, LinuxOpenFlags.ToHandle(input.Flags), LinuxOpenFlags.ToOpen(input.Flags, kill));
+            ReplyOpen(r, status, handle);
+        });
+    }
+
+    public override void OpenDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var (status, handle, _) = await self.Volume.Files.OpenAsync(operation, r.NodeId, HandleFlags.Directory, OpenFlags.Directory);
+        ReplyOpen(r, status, handle);
+    });
+
+    public override void Create(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        if (StatsFile.IsName(r.NodeId, r.Name))
+        {
+            r.ReplyError(Errno.EEXIST);
+            return;
+        }
+
+        var input = r.In<FuseCreateIn>();
+        var kill = (input.OpenFlags & FuseOpenInFlags.KILL_SUIDGID) != 0;
+        var (status, handle, reply) = await self.Volume.Files.CreateAsync(
+            operation, r.NodeId, r.NameMemory, input.Mode, r.Uid, r.Gid, LinuxOpenFlags.ToHandle(input.Flags), LinuxOpenFlags.ToOpen(input.Flags, kill));
+        self.ReplyCreate(r, status, handle, reply);
+    });
+
+    public override void TmpFile(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var input = r.In<FuseCreateIn>();
+        var (status, handle, reply) = await self.Volume.Files.TmpfileAsync(
+            operation, r.NodeId, input.Mode, r.Uid, r.Gid, LinuxOpenFlags.ToHandle(input.Flags), OpenFlags.Write);
+        self.ReplyCreate(r, status, handle, reply);
+    });
+
+    public override void Read(FuseRequest request)
+    {
+        if (request.NodeId == StatsFile.InodeNumber)
+        {
+            var input = request.In<FuseReadIn>();
+            request.ReplyData(Stats.Read(input.Fh, input.Offset, (int)input.Size));
+            return;
+        }
+
+        Mutate(this, request, static async (r, operation, self) =>
+        {
+            var input = r.In<FuseReadIn>();
+            operation.Interrupted = r.InterruptToken;
+            var target = r.RentReply((int)input.Size);
+            var (errno, read) = await self.Volume.Files.ReadAsync(operation, input.Fh, input.Offset, target);
+            if (errno == Errno.OK)
+            {
+                r.ReplyData(target.Span[..read]);
+            }
+            else
+            {
+                r.ReplyError(errno);
+            }
+        });
+    }
+
+    public override void Write(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var input = r.In<FuseWriteIn>();
+        operation.Interrupted = r.InterruptToken;
+        var kill = (input.WriteFlags & FuseWriteFlags.KILL_SUIDGID) != 0;
+        var (errno, written, offset) = await self.Volume.Files.WriteAsync(operation, input.Fh, input.Offset, r.PayloadMemory, kill);
+        KillPoint.Hit("node.before-reply");
+        if (errno != Errno.OK)
+        {
+            r.ReplyError(errno);
+            return;
+        }
+
+        if (offset != input.Offset)
+        {
+            // The bytes went elsewhere than the kernel thought: its pages are wrong.
+            r.Connection.Notifier.TryPost(FuseNotification.InvalidateInode(r.NodeId, 0, 0));
+        }
+
+        r.ReplyWrite((uint)written);
+    });
+
+    public override void Flush(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        if (r.NodeId == StatsFile.InodeNumber)
+        {
+            r.ReplyOk();
+            return;
+        }
+
+        var input = r.In<FuseFlushIn>();
+        var errno = await self.Volume.Files.FlushAsync(input.Fh);
+        var status = await self.Volume.Locks.ReleaseOwnerAsync(operation, r.NodeId, input.LockOwner);
+        ReplyStatus(r, errno != Errno.OK ? errno.ToStatus() : status);
+    });
+
+    public override void FSync(FuseRequest request) => request.Run(this, static async (r, self) =>
+        r.ReplyError(await self.Volume.Files.FlushAsync(r.In<FuseFsyncIn>().Fh)));
+
+    public override void SyncFs(FuseRequest request) => request.Run(this, static async (r, self) =>
+        r.ReplyError(await self.Volume.Files.FlushAllAsync()));
+
+    public override void Release(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var input = r.In<FuseReleaseIn>();
+        if (r.NodeId == StatsFile.InodeNumber)
+        {
+            self.Stats.Close(input.Fh);
+            r.ReplyOk();
+            return;
+        }
+
+        if ((input.ReleaseFlags & FuseReleaseFlags.FLOCK_UNLOCK) != 0)
+        {
+            await self.Volume.Locks.SetAsync(operation, r.NodeId, input.LockOwner, flock: true, wait: false, new LockRange(LockType.Unlock, 0, long.MaxValue, 0));
+        }
+
+        await self.Volume.Files.CloseAsync(operation, input.Fh);
+        ReplyStatus(r, Status.OK);
+    });
+
+    public override void ReleaseDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        await self.Volume.Files.CloseAsync(operation, r.In<FuseReleaseIn>().Fh);
+        ReplyStatus(r, Status.OK);
+    });
+
+    public override void ReadDir(FuseRequest request) => List(request, plus: false);
+
+    public override void ReadDirPlus(FuseRequest request) => List(request, plus: true);
+
+    public override void GetLk(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        var input = r.In<FuseLkIn>();
+        var (status, conflict) = await self.Volume.Locks.GetAsync(r.NodeId, input.Owner, ToRange(input.Lock));
+        if (status != Status.OK)
+        {
+            r.ReplyError(status.ToErrno());
+            return;
+        }
+
+        r.ReplyLock(new FuseFileLock { Type = (uint)conflict.Type, Start = conflict.Start, End = conflict.End, Pid = conflict.Pid });
+    });
+
+    public override void SetLk(FuseRequest request) => SetLock(request, wait: false);
+
+    public override void SetLkW(FuseRequest request) => SetLock(request, wait: true);
+
+    public override void FAllocate(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var input = r.In<FuseFallocateIn>();
+        ReplyStatus(r, await self.Volume.Files.FallocateAsync(operation, input.Fh, input.Mode, input.Offset, input.Length, killSuidgid: true));
+    });
+
+    public override void LSeek(FuseRequest request) => request.Run(this, static async (r, self) =>
+    {
+        var input = r.In<FuseLseekIn>();
+        var (status, offset) = await self.Volume.Files.SeekAsync(input.Fh, input.Offset, input.Whence);
+        if (status == Status.OK)
+        {
+            r.ReplyLseek(offset);
+        }
+        else
+        {
+            r.ReplyError(status.ToErrno());
+        }
+    });
+
+    public override void CopyFileRange(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
+    {
+        var input = r.In<FuseCopyFileRangeIn>();
+        var (status, copied) = await self.Volume.Files.CloneAsync(operation, input.FhIn, input.OffsetIn, input.FhOut, input.OffsetOut, input.Length);
+        KillPoint.Hit("node.before-reply");
+        if (status == Status.OK)
+        {
+            r.ReplyCopied(copied);
+        }
+        else
+        {
+            r.ReplyError(status.ToErrno());
+        }
+    });
+
+    private static LockRange ToRange(in FuseFileLock fuse) => new((LockType)fuse.Type, fuse.Start, fuse.End, fuse.Pid);
+
+    private static void ReplyOpen(FuseRequest request, Status status, ulong handle)
+    {
+        KillPoint.Hit("node.before-reply");
+        if (status == Status.OK)
+        {
+            request.ReplyOpen(handle, default);
+        }
+        else
+        {
+            request.ReplyError(status.ToErrno());
+        }
+    }
+
+    private void SetLock(FuseRequest request, bool wait) => request.Run((this, wait), static async (r, state) =>
+    {
+        var (self, wait) = state;
+        var input = r.In<FuseLkIn>();
+        var operation = self.Volume.Session.Begin(r.Unique, r.IsResent);
+        try
+        {
+            if (wait)
+            {
+                operation.Interrupted = r.InterruptToken;
+            }
+
+            var flock = (input.LkFlags & FuseLkFlags.FLOCK) != 0;
+            ReplyStatus(r, await self.Volume.Locks.SetAsync(operation, r.NodeId, input.Owner, flock, wait, ToRange(input.Lock)));
+        }
+        finally
+        {
+            operation.Complete();
+        }
+    });
+
+    private void List(FuseRequest request, bool plus) => request.Run((this, plus), static async (r, state) =>
+    {
+        var (self, plus) = state;
+        var input = r.In<FuseReadIn>();
+
+        // An entry of READDIRPLUS takes 152 bytes and its name where the server counts 24: ask for what will fit.
+        var wanted = plus ? input.Size / 4 : input.Size;
+        var (status, reply) = await self.Volume.Namespace.ReadDirAsync(r.NodeId, input.Offset, wanted, plus);
+        if (status != Status.OK)
+        {
+            r.ReplyError(status.ToErrno());
+            return;
+        }
+
+        r.ReplyData(Fill(self, reply, r.RentReply((int)input.Size).Span, plus));
+    });
+
+    private static ReadOnlySpan<byte> Fill(VolumeFileSystemData self, in ReadDirReply reply, Span<byte> buffer, bool plus)
+    {
+        var writer = new DirentWriter(buffer);
+        foreach (ref readonly var entry in reply.Entries.AsSpan())
+        {
+            var name = entry.Name.Span;
+            bool fits;
+            if (!plus)
+            {
+                fits = writer.TryAdd(entry.Ino, entry.Cookie, entry.Type, name);
+            }
+            else
+            {
+                // The kernel counts no reference for the two dot entries.
+                var isDot = name.SequenceEqual("."u8) || name.SequenceEqual(".."u8);
+                var known = isDot ? default : AttributeMapping.ToEntry(self.Volume.Files.Overlay(entry.Attributes));
+                fits = writer.TryAddPlus(known, entry.Ino, entry.Cookie, entry.Type, name);
+            }
+
+            if (!fits)
+            {
+                break;
+            }
+        }
+
+        return buffer[..writer.Length];
+    }
+
+    private void ReplyCreate(FuseRequest request, Status status, ulong handle, in OpenReply reply)
+    {
+        KillPoint.Hit("node.before-reply");
+        if (status == Status.OK)
+        {
+            request.ReplyCreate(AttributeMapping.ToEntry(Volume.Files.Overlay(reply.Attributes)), new FuseOpenOut { Fh = handle });
+        }
+        else
+        {
+            request.ReplyError(status.ToErrno());
+        }
+    }
+}

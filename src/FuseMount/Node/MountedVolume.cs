@@ -1,0 +1,222 @@
+using System.Globalization;
+using System.Text;
+using EphemeralFs.Client;
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+using EphemeralFs.FuseMount.Adapter;
+using EphemeralFs.FuseMount.Fuse;
+using EphemeralFs.FuseMount.Mounting;
+using EphemeralFs.Interop;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
+
+namespace EphemeralFs.FuseMount.Node;
+
+/// <summary>One mount of a node daemon: the kernel's connection, the volume's client and the memory that outlives both.</summary>
+internal sealed class MountedVolume : IDisposable
+{
+    private readonly SharedMemory _memory;
+    private readonly FuseConnection _connection;
+    private readonly VolumeClient _client;
+
+    private MountedVolume(MountRecord record, SharedMemory memory, FuseConnection connection, VolumeClient client)
+    {
+        Record = record;
+        _memory = memory;
+        _connection = connection;
+        _client = client;
+    }
+
+    /// <summary>What the keeper keeps.</summary>
+    public MountRecord Record { get; }
+
+    /// <summary>Completes when the kernel ends the connection (umount, abort).</summary>
+    public Task<FuseEnd> Ended => _connection.Completion;
+
+    /// <summary>The descriptors that the keeper keeps: the memory first, then the kernel's.</summary>
+    public IReadOnlyList<SafeFileHandle> Descriptors =>
+        [_memory.Handle, .. _connection.Descriptors.Select(fd => new SafeFileHandle(fd, ownsHandle: false))];
+
+    /// <summary>As <c>status</c> shows it.</summary>
+    public MountStatus Status => new(Record.Volume, Record.Directory, _client.Session.Id, Record.Options);
+
+    /// <summary>Opens the session, mounts and negotiates; <see cref="Start"/> begins to serve.</summary>
+    /// <exception cref="MountException">One line that says why.</exception>
+    public static async Task<MountedVolume> MountAsync(MountRequest request, string metadataEndpoint, NodeOptions options, NodeStorage storage, ILogger logger)
+    {
+        var mountOptions = MountOptionsText.Parse(request.Options, request.Volume);
+        FuseMounter.CheckMountPoint(request.Directory, mountOptions.NonEmpty);
+        FuseMounter.CheckDevice();
+        var id = Guid.NewGuid().ToString("N");
+        var error = SharedMemory.Create($"ephemeralfs-{request.Volume}", NodeMemory.SizeFor(options.WriteCacheBytes), allocate: false, out var memory);
+        if (memory is null)
+        {
+            throw new MountException(error, $"no memory for the write cache of {options.WriteCacheBytes} bytes: {error}");
+        }
+
+        var holder = new ConnectionHolder();
+        var client = CreateClient(request.Volume, metadataEndpoint, options, storage, memory, holder);
+        FuseMountPoint? mounted = null;
+        try
+        {
+            var status = await client.OpenAsync();
+            if (status != Core.Status.OK)
+            {
+                throw new MountException(status.ToErrno(), SessionFailed(request.Volume, metadataEndpoint, status));
+            }
+
+            mounted = FuseMounter.Mount(request.Directory, mountOptions);
+            var handler = CreateHandler(client, storage, request.Volume, holder);
+            var connection = FuseConnection.Open(handler, ConnectionOptions(options, logger), mounted.Device);
+            holder.Connection = connection;
+            var record = new MountRecord(
+                id, request.Volume, mounted.MountPoint, request.Options, metadataEndpoint, mounted.ByFusermount, connection.Negotiated);
+            return new MountedVolume(record, memory, connection, client);
+        }
+        catch
+        {
+            if (mounted is not null)
+            {
+                FuseMounter.Unmount(mounted.MountPoint, lazy: true);
+            }
+
+            await client.Session.CloseAsync();
+            memory.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Takes over a mount that a predecessor served.</summary>
+    public static async Task<MountedVolume> ResumeAsync(
+        MountRecord record, IReadOnlyList<SafeFileHandle> descriptors, NodeOptions options, NodeStorage storage, ILogger logger)
+    {
+        var error = SharedMemory.Map(descriptors[0], out var memory);
+        if (memory is null)
+        {
+            throw new MountException(error, $"{record.Directory}: the memory kept for it cannot be mapped: {error}");
+        }
+
+        var holder = new ConnectionHolder();
+        var client = CreateClient(record.Volume, record.MetadataEndpoint, options, storage, memory, holder);
+        var handler = CreateHandler(client, storage, record.Volume, holder);
+        var connection = FuseConnection.Resume(handler, ConnectionOptions(options, logger), record.Negotiated, [.. descriptors.Skip(1)]);
+        holder.Connection = connection;
+
+        // The metadata server may be away as well: requests wait for it, each with its deadline.
+        var status = await client.OpenAsync();
+        if (status != Core.Status.OK)
+        {
+            logger.LogError("{Directory}: {Reason}", record.Directory, SessionFailed(record.Volume, record.MetadataEndpoint, status));
+        }
+
+        return new MountedVolume(record, memory, connection, client);
+    }
+
+    /// <summary>Begins to serve.</summary>
+    public void Start() => _connection.Start();
+
+    /// <summary>Stops serving and leaves the mount to a successor.</summary>
+    public void Leave(TimeSpan drain)
+    {
+        _connection.Stop(drain);
+        _client.Dispose();
+    }
+
+    /// <summary>The kernel has let go of the mount: commits what is unflushed and ends the session.</summary>
+    public async Task FinishAsync()
+    {
+        await _client.CloseAsync();
+        Dispose();
+    }
+
+    public void Dispose()
+    {
+        _connection.Dispose();
+        _client.Dispose();
+        _memory.Dispose();
+    }
+
+    /// <summary>Counters of the mount for <c>/metrics</c>.</summary>
+    public IEnumerable<(string Name, string Labels, double Value)> Metrics()
+    {
+        var labels = $"volume=\"{Record.Volume}\",mount=\"{Record.Directory}\"";
+        yield return ("ephemeralfs_node_open_handles", labels, _client.Files.Table.HandleCount);
+        yield return ("ephemeralfs_node_slots_in_use", labels, _client.Session.Slots.InUse);
+        yield return ("ephemeralfs_node_write_cache_bytes", labels, _client.WriteBackBytes.Used);
+        yield return ("ephemeralfs_node_grant_unused_bytes", labels, _client.Grants.UnusedBytes);
+        yield return ("ephemeralfs_node_fenced", labels, _client.Session.IsFenced ? 1 : 0);
+        yield return ("ephemeralfs_node_notifications_total", labels, _connection.Notifier.Sent);
+        foreach (var row in _connection.Counters.Snapshot())
+        {
+            var operation = $"{labels},op=\"{row.Name}\"";
+            yield return ("ephemeralfs_fuse_requests_total", operation, row.Count);
+            yield return ("ephemeralfs_fuse_errors_total", operation, row.Errors);
+            yield return ("ephemeralfs_fuse_seconds_total", operation, row.TotalNs / 1e9);
+        }
+    }
+
+    private static string SessionFailed(string volume, string endpoint, Status status) => status switch
+    {
+        Core.Status.NoSuchVolume => $"volume '{volume}' does not exist; create it with: ephemeralfs volume create {volume}",
+        Core.Status.Unavailable => $"the metadata server of volume '{volume}' at {endpoint} does not answer; see: ephemeralfs status",
+        _ => $"the metadata server of volume '{volume}' refuses the session: {status}",
+    };
+
+    private static VolumeClient CreateClient(
+        string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, ConnectionHolder holder) =>
+        new(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder.InvalidateAsync, options.DeadlineMs);
+
+    private static unsafe NodeMemory Layout(SharedMemory memory) => new(memory.Pointer, memory.Length);
+
+    private static VolumeFileSystemData CreateHandler(VolumeClient client, NodeStorage storage, string volume, ConnectionHolder holder) =>
+        new(client, () => StatsText(client, volume, holder), storage.Servers.Space);
+
+    private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger) => new()
+    {
+        // Without time-outs a listing with attributes saves nothing, and cached pages are dropped by recalls, not by asking at each read.
+        Flags = FuseConnectionOptions.DefaultFlags
+            & ~(FuseInitFlags.AUTO_INVAL_DATA | FuseInitFlags.DO_READDIRPLUS | FuseInitFlags.READDIRPLUS_AUTO),
+        Workers = options.Workers,
+        SlowOperationMs = options.SlowOperationMs,
+        OnSlow = slow => logger.LogWarning(
+            "slow operation: {Opcode} of inode {Ino} by process {Pid} took {Ms:0} ms: {Result}", slow.Opcode, slow.NodeId, slow.Pid, slow.ElapsedMs, slow.Result),
+        OnFault = fault => logger.LogError(fault.Exception, "fuse: {Opcode} {Unique}: {What}", fault.Opcode, fault.Unique, fault.What),
+        Trace = options.TraceFuse ? line => logger.LogInformation("{Line}", line) : null,
+    };
+
+    private static string StatsText(VolumeClient client, string volume, ConnectionHolder holder)
+    {
+        var text = new StringBuilder();
+        Line("volume", volume);
+        Line("session", client.Session.Id.ToString("x", CultureInfo.InvariantCulture));
+        Line("fenced", client.Session.IsFenced);
+        Line("open_handles", client.Files.Table.HandleCount);
+        Line("write_cache_used_bytes", client.WriteBackBytes.Used);
+        Line("write_cache_capacity_bytes", client.WriteBackBytes.Capacity);
+        Line("grant_unused_bytes", client.Grants.UnusedBytes);
+        foreach (var row in holder.Connection?.Counters.Snapshot() ?? [])
+        {
+            Line($"op_{row.Name.ToLowerInvariant()}", $"count={row.Count} errors={row.Errors} mean_us={(row.Count == 0 ? 0 : row.TotalNs / row.Count / 1000)}");
+        }
+
+        return text.ToString();
+
+        void Line(string name, object value) => text.Append(CultureInfo.InvariantCulture, $"{name}: {value}\n");
+    }
+
+    /// <summary>The client is made before the connection that its invalidations go to.</summary>
+    private sealed class ConnectionHolder
+    {
+        public FuseConnection? Connection { get; set; }
+
+        public async ValueTask InvalidateAsync(ulong ino)
+        {
+            if (Connection is { } connection)
+            {
+                await connection.Notifier.InvalidateInodeAsync(ino);
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using EphemeralFs.Core;
+using EphemeralFs.FuseMount.Keeper;
+using EphemeralFs.FuseMount.Mounting;
+using EphemeralFs.Hosting;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+using Microsoft.Extensions.Logging;
+
+namespace EphemeralFs.FuseMount.Node;
+
+/// <summary>The node daemon: all mounts of a node. It can be killed at any moment; its successor carries on from what the keeper holds.</summary>
+public sealed class NodeHost : IRpcHandler, IAsyncDisposable
+{
+    private const string MountKeyPrefix = "mount:";
+
+    /// <summary>How long a clean handover waits for requests in flight; what is left is answered by the successor.</summary>
+    private static readonly TimeSpan HandoverDrain = TimeSpan.FromSeconds(1);
+
+    private readonly NodeOptions _options;
+    private readonly ILogger _logger;
+    private readonly NodeStorage _storage;
+    private readonly HeartbeatLoop _heartbeat;
+    private readonly RpcClient _controller;
+    private readonly ConcurrentDictionary<string, MountedVolume> _mounts = new(StringComparer.Ordinal);
+    private readonly SemaphoreSlim _changes = new(1);
+    private readonly TaskCompletionSource<bool> _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private KeeperClient? _keeper;
+    private RpcServer? _server;
+    private bool _leaving;
+
+    /// <summary>Prepares the daemon; <see cref="StartAsync"/> begins to serve.</summary>
+    public NodeHost(NodeOptions options, ILogger logger)
+    {
+        _options = options;
+        _logger = logger;
+        _storage = new NodeStorage(options);
+        _controller = new RpcClient(options.ControllerEndpoint);
+        _heartbeat = new HeartbeatLoop(options.ControllerEndpoint, Describe, logger);
+        _heartbeat.ViewChanged += _storage.Servers.Update;
+    }
+
+    /// <summary>Completes when the daemon is asked to end: true = for good (unmount), false = a successor takes over.</summary>
+    public Task<bool> StopRequested => _stop.Task;
+
+    /// <summary>How often a daemon was started on this keeper.</summary>
+    public ulong Incarnation => _keeper?.Incarnation ?? 1;
+
+    /// <summary>Takes over what the keeper holds and opens the control socket.</summary>
+    public async Task StartAsync(CancellationToken cancellation = default)
+    {
+        _heartbeat.Start();
+        if (_options.KeeperSocketPath.Length > 0)
+        {
+            _keeper = KeeperClient.Attach(new KeeperClientOptions
+            {
+                SocketPath = _options.KeeperSocketPath,
+                Log = line => _logger.LogInformation("keeper: {Line}", line),
+            });
+            _ = ObeyKeeperAsync(_keeper);
+            foreach (var entry in _keeper.Inherited.Where(e => e.Key.StartsWith(MountKeyPrefix, StringComparison.Ordinal)))
+            {
+                await ResumeAsync(entry);
+            }
+        }
+
+        _server = new RpcServer(_options.ControlEndpoint, this);
+        _server.Start();
+        await _heartbeat.WaitForRegistrationAsync(TimeSpan.FromMilliseconds(_options.DeadlineMs), cancellation);
+    }
+
+    /// <summary>Ends the daemon: for good (everything is committed and unmounted) or for a successor (mounts stay).</summary>
+    public async Task StopAsync(bool unmount)
+    {
+        _leaving = true;
+        _server?.Dispose();
+        if (unmount)
+        {
+            foreach (var directory in _mounts.Keys)
+            {
+                var status = await UnmountAsync(new UnmountRequest(directory, Lazy: true));
+                if (status != Status.OK)
+                {
+                    _logger.LogError("{Directory}: unmount failed: {Status}", directory, status);
+                }
+            }
+        }
+        else
+        {
+            foreach (var mount in _mounts.Values)
+            {
+                mount.Leave(HandoverDrain);
+            }
+        }
+
+        await _heartbeat.DisposeAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _server?.Dispose();
+        _keeper?.Dispose();
+        await _heartbeat.DisposeAsync();
+        _controller.Dispose();
+        _storage.Dispose();
+    }
+
+    /// <summary>Counters for <c>/metrics</c>.</summary>
+    public IEnumerable<(string Name, string Labels, double Value)> Metrics()
+    {
+        var blocks = _storage.Blocks;
+        yield return ("ephemeralfs_node_mounts", "", _mounts.Count);
+        yield return ("ephemeralfs_node_incarnation", "", Incarnation);
+        yield return ("ephemeralfs_node_read_cache_bytes", "", _storage.Cache.Bytes);
+        yield return ("ephemeralfs_node_blocks_written_total", "", blocks.BlocksWritten);
+        yield return ("ephemeralfs_node_bytes_written_total", "", blocks.BytesWritten);
+        yield return ("ephemeralfs_node_block_reads_total", "", blocks.BlocksRead);
+        yield return ("ephemeralfs_node_bytes_read_total", "", blocks.BytesRead);
+        yield return ("ephemeralfs_node_checksum_errors_total", "", blocks.ChecksumErrors);
+        foreach (var mount in _mounts.Values)
+        {
+            foreach (var metric in mount.Metrics())
+            {
+                yield return metric;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnRequest(in RpcCall call, ReadOnlyMemory<byte> head, PooledBuffer? body)
+    {
+        body?.Dispose();
+        switch (call.Header.Opcode)
+        {
+            case Opcode.Mount when RpcCall.TryRead<MountRequest>(head, out var mount):
+                Serve(call, () => MountAsync(mount));
+                return;
+            case Opcode.Unmount when RpcCall.TryRead<UnmountRequest>(head, out var unmount):
+                Serve(call, async () => (await UnmountAsync(unmount), default(Empty), ""));
+                return;
+            case Opcode.NodeStatus when RpcCall.TryRead<NodeStatusRequest>(head, out _):
+                call.Reply(new NodeStatusReply(_options.Name, (uint)Incarnation, MountStatuses()));
+                return;
+            case Opcode.Shutdown when RpcCall.TryRead<ShutdownRequest>(head, out _):
+                call.Reply(default(Empty));
+                _stop.TrySetResult(true);
+                return;
+            default:
+                call.Fail(Status.UnknownOpcode);
+                return;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnDisconnected(RpcPeer peer)
+    {
+    }
+
+    /// <summary>Mounts a volume; on failure the text says why and what to do.</summary>
+    public async Task<(Status Status, MountStatus Reply, string Error)> MountAsync(MountRequest request)
+    {
+        await _changes.WaitAsync();
+        try
+        {
+            var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: _options.DeadlineMs);
+            if (!volumes.IsOk || volumes.Value.Volumes.Length == 0)
+            {
+                var status = volumes.IsOk ? Status.NoSuchVolume : volumes.Status;
+                return (status, default, status == Status.NoSuchVolume
+                    ? $"volume '{request.Volume}' does not exist; create it with: ephemeralfs volume create {request.Volume}"
+                    : $"the controller at {_options.ControllerEndpoint} does not answer: {status}");
+            }
+
+            var mount = await MountedVolume.MountAsync(request, volumes.Value.Volumes[0].MetadataEndpoint, _options, _storage, _logger);
+            if (_keeper is not null)
+            {
+                await _keeper.PutAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Serialize(), mount.Descriptors);
+            }
+
+            Serve(mount);
+            return (Status.OK, mount.Status, "");
+        }
+        catch (Exception e) when (e is MountException or Fuse.FuseProtocolException or KeeperException or InvalidDataException)
+        {
+            var errno = e is MountException { Errno: var number } ? number : Errno.EIO;
+            return (errno.ToStatus(), default, e.Message);
+        }
+        finally
+        {
+            _changes.Release();
+        }
+    }
+
+    private async Task<Status> UnmountAsync(UnmountRequest request)
+    {
+        if (!_mounts.TryGetValue(request.Directory, out var mount))
+        {
+            return Errno.EINVAL.ToStatus();
+        }
+
+        try
+        {
+            // Blocking: the kernel may write back dirty pages first, which other threads serve.
+            await Task.Run(() => FuseMounter.Unmount(request.Directory, request.Lazy));
+        }
+        catch (MountException e)
+        {
+            _logger.LogWarning("{Error}", e.Message);
+            return e.Errno.ToStatus();
+        }
+
+        if (!request.Lazy)
+        {
+            await mount.Ended;
+        }
+
+        await FinishAsync(mount);
+        return Status.OK;
+    }
+
+    private void Serve(MountedVolume mount)
+    {
+        _mounts[mount.Record.Directory] = mount;
+        mount.Start();
+        _heartbeat.Hurry();
+        _logger.LogInformation("volume {Volume} is mounted at {Directory}", mount.Record.Volume, mount.Record.Directory);
+        _ = mount.Ended.ContinueWith(
+            async _ =>
+            {
+                if (!_leaving)
+                {
+                    await FinishAsync(mount);
+                }
+            },
+            CancellationToken.None,
+            TaskContinuationOptions.None,
+            TaskScheduler.Default);
+    }
+
+    /// <summary>Once per mount, whoever unmounted it.</summary>
+    private async Task FinishAsync(MountedVolume mount)
+    {
+        if (!_mounts.TryRemove(new KeyValuePair<string, MountedVolume>(mount.Record.Directory, mount)))
+        {
+            return;
+        }
+
+        await mount.FinishAsync();
+        if (_keeper is not null)
+        {
+            await _keeper.RemoveAsync(MountKeyPrefix + mount.Record.Id);
+        }
+
+        _heartbeat.Hurry();
+        _logger.LogInformation("{Directory} is unmounted", mount.Record.Directory);
+    }
+
+    private async Task ResumeAsync(KeeperEntry entry)
+    {
+        try
+        {
+            var record = MountRecord.Deserialize(entry.Payload);
+            KillPoint.Hit("node.during-takeover");
+            var mount = await MountedVolume.ResumeAsync(record, entry.Fds, _options, _storage, _logger);
+            Serve(mount);
+        }
+        catch (Exception e) when (e is JsonException or MountException or InvalidDataException or Fuse.FuseProtocolException)
+        {
+            _logger.LogError("mount {Key} cannot be taken over: {Error}", entry.Key, e.Message);
+        }
+    }
+
+    private async Task ObeyKeeperAsync(KeeperClient keeper)
+    {
+        if (await keeper.StopRequested == KeeperStopReason.Superseded)
+        {
+            // Another daemon serves the mounts: anything more from this one would be one too many.
+            _logger.LogCritical("another daemon has taken over; exiting");
+            Environment.Exit(1);
+        }
+
+        _stop.TrySetResult(false);
+    }
+
+    private void Serve<TReply>(RpcCall call, Func<Task<(Status Status, TReply Reply, string Error)>> work)
+        where TReply : struct, IWireMessage<TReply> => _ = Task.Run(async () =>
+        {
+            try
+            {
+                var (status, reply, error) = await work();
+                if (status == Status.OK)
+                {
+                    call.Reply(reply);
+                }
+                else
+                {
+                    call.Fail(status, error);
+                }
+            }
+            catch (Exception e)
+            {
+                _logger.LogError(e, "{Opcode} failed", call.Header.Opcode);
+                call.Fail(Status.Internal);
+            }
+        });
+
+    private MountStatus[] MountStatuses() => [.. _mounts.Values.Select(m => m.Status)];
+
+    private RegisterRequest Describe() => new(
+        ServerRole.Node, _options.Name, _options.ControlEndpoint.Text, _options.MetricsEndpointSource?.Invoke() ?? _options.MetricsEndpoint, (uint)Environment.ProcessId, [], MountStatuses());
+}

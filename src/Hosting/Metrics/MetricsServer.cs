@@ -1,0 +1,83 @@
+using System.Net;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+
+namespace EphemeralFs.Hosting.Metrics;
+
+/// <summary>Serves <c>/metrics</c> (Prometheus text) and <c>/healthz</c> on loopback.</summary>
+public sealed class MetricsServer : IAsyncDisposable
+{
+    private readonly WebApplication _application;
+
+    private MetricsServer(WebApplication application) => _application = application;
+
+    /// <summary>Base address with the real port: <c>http://127.0.0.1:9100</c>.</summary>
+    public string Endpoint => _application.Urls.First();
+
+    /// <summary>Starts serving.</summary>
+    /// <param name="address">HOST:PORT on loopback; port 0 is any free one.</param>
+    /// <param name="values">Read at each request.</param>
+    /// <param name="healthy">Null when all is well, else what is wrong (then <c>/healthz</c> answers 503).</param>
+    /// <param name="stopping">Ends the start.</param>
+    public static async Task<MetricsServer> StartAsync(
+        string address,
+        Func<IEnumerable<(string Name, string Labels, double Value)>> values,
+        Func<string?> healthy,
+        CancellationToken stopping)
+    {
+        var colon = address.LastIndexOf(':');
+        var host = address[..colon].Trim('[', ']');
+        var ip = host == "localhost" ? IPAddress.Loopback : IPAddress.Parse(host);
+        var port = int.Parse(address.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture);
+
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(options =>
+        {
+            options.Listen(ip, port);
+            options.AddServerHeader = false;
+            options.Limits.MaxRequestBodySize = 0;
+            options.Limits.MaxConcurrentConnections = 64;
+        });
+        var application = builder.Build();
+        application.Run(context => AnswerAsync(context, values, healthy));
+        try
+        {
+            await application.StartAsync(stopping).ConfigureAwait(false);
+        }
+        catch (IOException e) when (e.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException or System.Net.Sockets.SocketException)
+        {
+            await application.DisposeAsync().ConfigureAwait(false);
+            throw new StartupException($"--metrics {address} is in use: stop the other process, choose another port, or use port 0 for any free one", e);
+        }
+
+        return new MetricsServer(application);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(1));
+        await _application.StopAsync(deadline.Token).ConfigureAwait(false);
+        await _application.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private static Task AnswerAsync(HttpContext context, Func<IEnumerable<(string Name, string Labels, double Value)>> values, Func<string?> healthy)
+    {
+        switch (context.Request.Path.Value)
+        {
+            case "/metrics":
+                context.Response.ContentType = MetricsText.ContentType;
+                return context.Response.WriteAsync(MetricsText.Format(values().Concat(ProcessMetrics.Read())));
+            case "/healthz":
+                var problem = healthy();
+                context.Response.StatusCode = problem is null ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
+                return context.Response.WriteAsync((problem ?? "ok") + "\n");
+            default:
+                context.Response.StatusCode = StatusCodes.Status404NotFound;
+                return context.Response.WriteAsync("there are /metrics and /healthz\n");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+
+namespace EphemeralFs.Metadata.Namespace;
+
+/// <summary>Hash of names, keyed per process so that nobody can choose names that collide. Never stored and never part of an answer.</summary>
+public static class NameHash
+{
+    private static readonly ulong s_seed = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(8));
+    private static readonly ulong s_factor = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(8)) | 1;
+
+    /// <summary>The hash of a name.</summary>
+    public static uint Of(ReadOnlySpan<byte> name)
+    {
+        var state = s_seed ^ (ulong)name.Length;
+        while (name.Length >= 8)
+        {
+            state = Mix(state ^ BinaryPrimitives.ReadUInt64LittleEndian(name));
+            name = name[8..];
+        }
+
+        var tail = 0UL;
+        for (var i = 0; i < name.Length; i++)
+        {
+            tail |= (ulong)name[i] << (8 * i);
+        }
+
+        state = Mix(state ^ tail);
+        return (uint)(state ^ (state >> 32));
+    }
+
+    private static ulong Mix(ulong value)
+    {
+        var high = Math.BigMul(value ^ s_seed, s_factor ^ 0xA0761D6478BD642F, out var low);
+        return high ^ low;
+    }
+}

@@ -1,0 +1,45 @@
+using EphemeralFs.Core;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Metadata.Namespace.Operations;
+
+/// <summary>Finds or makes a regular file and opens it.</summary>
+public static class Create
+{
+    /// <summary>EEXIST with Exclusive; EISDIR; ESTALE when the name has become something else, so that the kernel looks again; as mknod and open.</summary>
+    public static Status Apply(VolumeState v, OpContext c, in CreateRequest q, out OpenReply r)
+    {
+        r = default;
+        if (c.Session.Handles.ContainsKey(q.Handle))
+        {
+            return Status.BadRequest;
+        }
+
+        var status = NewInode.Check(v, c, q.Parent, q.NewIno, q.Name.Span, out var parent);
+        if (status == Errno.EEXIST.ToStatus() && (q.Flags & OpenFlags.Exclusive) == 0)
+        {
+            var existing = v.Inodes.Find(parent.Directory.Find(q.Name.Span))!;
+            return !existing.Attributes.IsRegular && !existing.Attributes.IsDirectory
+                ? Errno.ESTALE.ToStatus()
+                : Open.Apply(v, c, new OpenRequest(existing.Ino, q.Handle, q.Flags & ~OpenFlags.Directory), out r);
+        }
+
+        if (status != Status.OK)
+        {
+            return status;
+        }
+
+        if ((q.FileMode & FileMode.TypeMask) is not (0 or FileMode.Regular))
+        {
+            return Errno.EINVAL.ToStatus();
+        }
+
+        var mode = FileMode.Regular | (q.FileMode & FileMode.PermissionMask);
+        var inode = NewInode.Make(parent, q.NewIno, mode, q.Uid, q.Gid, 0, c.TimeNs);
+        v.AddInode(c.Session, inode);
+        v.AddName(parent, q.Name.Span, inode, c.TimeNs);
+        var dataMode = Opens.Register(v, c.Session, inode, q.Handle, (q.Flags & OpenFlags.Write) != 0);
+        r = Layouts.Opened(inode, dataMode, created: true);
+        return Status.OK;
+    }
+}

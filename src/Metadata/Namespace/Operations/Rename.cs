@@ -1,0 +1,189 @@
+using EphemeralFs.Core;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Metadata.Namespace.Operations;
+
+/// <summary>rename(2) and renameat2(2) with RENAME_NOREPLACE and RENAME_EXCHANGE.</summary>
+public static class Rename
+{
+    private const uint NoReplace = 1;
+    private const uint Exchange = 2;
+
+    /// <summary>Checks in the order of the kernel's <c>do_renameat2</c> and <c>vfs_rename</c>, so that the same error wins when several apply.</summary>
+    public static Status Apply(VolumeState v, OpContext c, in RenameRequest q, out RenameReply r)
+    {
+        r = default;
+        var status = Prepare(v, q, out var move);
+        if (status != Status.OK)
+        {
+            return status;
+        }
+
+        if (move.Source == move.Target)
+        {
+            // Two names of one file: nothing happens, and that is success.
+            r = new RenameReply(move.Source.Attributes, default);
+            return Status.OK;
+        }
+
+        if (q.Flags == Exchange)
+        {
+            Swap(q, move, c.TimeNs);
+        }
+        else
+        {
+            Move(v, c, q, move);
+        }
+
+        r = new RenameReply(move.Source.Attributes, move.Target?.Attributes ?? default);
+        return Status.OK;
+    }
+
+    /// <summary>The inode that a rename would take its last or one of its names from, or null.</summary>
+    internal static Inode? FindReplaced(VolumeState v, in RenameRequest q) =>
+        q.Flags != Exchange && Prepare(v, q, out var move) == Status.OK && move.Target != move.Source ? move.Target : null;
+
+    private static Status Prepare(VolumeState v, in RenameRequest q, out Parts move)
+    {
+        move = default;
+        if (q.Flags > Exchange)
+        {
+            return Errno.EINVAL.ToStatus();
+        }
+
+        var status = v.FindDirectory(q.Parent, out var oldParent);
+        var newParent = oldParent;
+        if (status == Status.OK)
+        {
+            status = v.FindDirectory(q.NewParent, out newParent);
+        }
+
+        if (status == Status.OK)
+        {
+            status = VolumeState.CheckName(q.Name.Span);
+        }
+
+        if (status == Status.OK)
+        {
+            status = VolumeState.CheckName(q.NewName.Span);
+        }
+
+        if (status != Status.OK)
+        {
+            return status;
+        }
+
+        if (v.Inodes.Find(oldParent.Directory.Find(q.Name.Span)) is not { } source)
+        {
+            return Errno.ENOENT.ToStatus();
+        }
+
+        var target = v.Inodes.Find(newParent.Directory.Find(q.NewName.Span));
+        move = new Parts(oldParent, newParent, source, target);
+        if (target is not null && q.Flags == NoReplace)
+        {
+            return Errno.EEXIST.ToStatus();
+        }
+
+        if (target is null)
+        {
+            return q.Flags == Exchange ? Errno.ENOENT.ToStatus()
+                : IsWithin(v, newParent, source) ? Errno.EINVAL.ToStatus()
+                : newParent.Directory.IsFull ? Errno.ENOSPC.ToStatus()
+                : Status.OK;
+        }
+
+        if (IsWithin(v, newParent, source))
+        {
+            return Errno.EINVAL.ToStatus();
+        }
+
+        if (IsWithin(v, oldParent, target))
+        {
+            return (q.Flags == Exchange ? Errno.EINVAL : Errno.ENOTEMPTY).ToStatus();
+        }
+
+        if (q.Flags == Exchange || source == target)
+        {
+            return Status.OK;
+        }
+
+        var fromDirectory = source.Attributes.IsDirectory;
+        return fromDirectory && !target.Attributes.IsDirectory ? Errno.ENOTDIR.ToStatus()
+            : !fromDirectory && target.Attributes.IsDirectory ? Errno.EISDIR.ToStatus()
+            : fromDirectory && target.Directory.Count > 0 ? Errno.ENOTEMPTY.ToStatus()
+            : Status.OK;
+    }
+
+    private static void Move(VolumeState v, OpContext c, in RenameRequest q, in Parts move)
+    {
+        v.RemoveName(move.OldParent, q.Name.Span, c.TimeNs);
+        if (move.Target is null)
+        {
+            v.AddName(move.NewParent, q.NewName.Span, move.Source, c.TimeNs);
+        }
+        else
+        {
+            move.NewParent.Directory.Replace(q.NewName.Span, move.Source.Ino, FileMode.DirentType(move.Source.Attributes.Mode));
+            move.NewParent.Touch(c.TimeNs);
+        }
+
+        move.Source.Attributes.CtimeNs = c.TimeNs;
+        Reparent(move.Source, move.OldParent, move.NewParent);
+        if (move.Target is { Attributes.IsDirectory: true })
+        {
+            move.NewParent.Attributes.Nlink--;
+            Rmdir.RemoveDirectory(v, c, move.Target);
+        }
+        else if (move.Target is not null)
+        {
+            v.DropLink(c, move.Target);
+        }
+    }
+
+    private static void Swap(in RenameRequest q, in Parts move, long timeNs)
+    {
+        var target = move.Target!;
+        move.OldParent.Directory.Replace(q.Name.Span, target.Ino, FileMode.DirentType(target.Attributes.Mode));
+        move.NewParent.Directory.Replace(q.NewName.Span, move.Source.Ino, FileMode.DirentType(move.Source.Attributes.Mode));
+        move.OldParent.Touch(timeNs);
+        move.NewParent.Touch(timeNs);
+        move.Source.Attributes.CtimeNs = timeNs;
+        target.Attributes.CtimeNs = timeNs;
+        Reparent(move.Source, move.OldParent, move.NewParent);
+        Reparent(target, move.NewParent, move.OldParent);
+    }
+
+    private static void Reparent(Inode inode, Inode from, Inode to)
+    {
+        if (inode.Attributes.IsDirectory)
+        {
+            from.Attributes.Nlink--;
+            to.Attributes.Nlink++;
+            inode.Directory.Parent = to.Ino;
+        }
+    }
+
+    /// <summary>Whether a directory is <paramref name="ancestor"/> or lies below it.</summary>
+    private static bool IsWithin(VolumeState v, Inode directory, Inode ancestor)
+    {
+        if (!ancestor.Attributes.IsDirectory)
+        {
+            return false;
+        }
+
+        while (directory != ancestor)
+        {
+            if (directory.Ino == Ino.Root)
+            {
+                return false;
+            }
+
+            directory = v.Inodes.Find(directory.Directory.Parent)!;
+        }
+
+        return true;
+    }
+
+    private readonly record struct Parts(Inode OldParent, Inode NewParent, Inode Source, Inode? Target);
+}

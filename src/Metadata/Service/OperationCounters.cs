@@ -1,0 +1,54 @@
+using System.Diagnostics;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc;
+
+namespace EphemeralFs.Metadata.Service;
+
+/// <summary>How often each operation was asked for, how often it failed and how long it took in the server (waiting for others not included).</summary>
+public sealed class OperationCounters
+{
+    private const int OpcodeBase = 0x0100;
+    private readonly long[] _counts = new long[256];
+    private readonly long[] _errors = new long[256];
+    private readonly long[] _ticks = new long[256];
+
+    /// <summary>Counts a request that began at <paramref name="startTimestamp"/> of the <see cref="Stopwatch"/>.</summary>
+    public void Count(Opcode opcode, long startTimestamp)
+    {
+        var index = (int)opcode - OpcodeBase;
+        if ((uint)index < 256)
+        {
+            Interlocked.Increment(ref _counts[index]);
+            Interlocked.Add(ref _ticks[index], Stopwatch.GetTimestamp() - startTimestamp);
+        }
+    }
+
+    /// <summary>Counts an answer that was not OK.</summary>
+    public void Failed(Opcode opcode, Status status)
+    {
+        var index = (int)opcode - OpcodeBase;
+        if (status != Status.OK && (uint)index < 256)
+        {
+            Interlocked.Increment(ref _errors[index]);
+        }
+    }
+
+    /// <summary>Requests of an opcode so far.</summary>
+    public long CountOf(Opcode opcode) => Volatile.Read(ref _counts[(int)opcode - OpcodeBase]);
+
+    /// <summary>All counters that are not 0.</summary>
+    public IEnumerable<(string Name, string Labels, double Value)> Metrics()
+    {
+        for (var i = 0; i < _counts.Length; i++)
+        {
+            var count = Volatile.Read(ref _counts[i]);
+            if (count > 0)
+            {
+                var labels = $"op=\"{(Opcode)(i + OpcodeBase)}\"";
+                yield return ("ephemeralfs_metadata_requests_total", labels, count);
+                yield return ("ephemeralfs_metadata_errors_total", labels, Volatile.Read(ref _errors[i]));
+                yield return ("ephemeralfs_metadata_request_seconds_total", labels, Volatile.Read(ref _ticks[i]) / (double)Stopwatch.Frequency);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+using EphemeralFs.Core;
+using EphemeralFs.Metadata.Namespace;
+using EphemeralFs.Rpc;
+
+namespace EphemeralFs.Metadata.Service;
+
+/// <summary>What the server knows of a session besides its journaled state: where it is, when it was heard of, what it waits for.</summary>
+internal sealed class SessionRuntime(SessionState state, long nowMs)
+{
+    private (uint Sequence, Status Status)[] _failures = [];
+
+    public SessionState State { get; set; } = state;
+
+    /// <summary>The connection for call-backs; null until the session was heard of.</summary>
+    public RpcPeer? Peer { get; set; }
+
+    /// <summary>When a request last came, milliseconds of the monotonic clock.</summary>
+    public long LastSeenMs { get; set; } = nowMs;
+
+    /// <summary>Operations that were not answered yet, by slot.</summary>
+    public Dictionary<uint, ParkedOperation> Parked { get; } = [];
+
+    /// <summary>Operations that wait until the session has answered how much grant it gives back; null when it was not asked.</summary>
+    public List<ParkedOperation>? GrantRecall { get; set; }
+
+    /// <summary>The last failed operation of a slot. Failures change nothing, so they are not journaled: after a restart the request is tried again.</summary>
+    public (uint Sequence, Status Status) FailureOf(uint slot) => slot < (uint)_failures.Length ? _failures[slot] : default;
+
+    public void RecordFailure(uint slot, uint sequence, Status status)
+    {
+        if (slot >= (uint)_failures.Length)
+        {
+            Array.Resize(ref _failures, (int)Math.Max(slot + 1, Math.Min(Limits.SlotsPerSession, _failures.Length * 2)));
+        }
+
+        _failures[slot] = (sequence, status);
+    }
+}
+
+/// <summary>Why an operation was not answered yet.</summary>
+internal enum ParkedStage
+{
+    /// <summary>It is not applied: other sessions must write through first, or give quota bytes back.</summary>
+    BeforeApply,
+
+    /// <summary>It is applied and journaled: other sessions must forget what they cache before the answer goes out.</summary>
+    AfterApply,
+
+    /// <summary>It waits for a lock.</summary>
+    LockWait,
+}
+
+/// <summary>A slot operation that was not answered yet. A resent request takes the place of the call that is to be answered.</summary>
+internal sealed class ParkedOperation(RpcCall call, OperationRow row, byte[] head, SessionRuntime session)
+{
+    public RpcCall Call { get; set; } = call;
+
+    public FrameHeader Header { get; } = call.Header;
+
+    public OperationRow Row => row;
+
+    /// <summary>The request's message, copied.</summary>
+    public byte[] Head => head;
+
+    public SessionRuntime Session => session;
+
+    public ParkedStage Stage { get; set; }
+
+    /// <summary>Acknowledgements that are due.</summary>
+    public int Pending { get; set; }
+
+    /// <summary>Grants were called back for it already: what is there now is what there is.</summary>
+    public bool GrantsRecalled { get; set; }
+
+    /// <summary>The lock request that waits.</summary>
+    public Locks.LockTicket Ticket { get; set; }
+
+    /// <summary>The session is gone, or its node has given the operation up: nothing happens any more.</summary>
+    public bool IsDead { get; set; }
+}

@@ -1,0 +1,451 @@
+using EphemeralFs.Core;
+using EphemeralFs.Metadata.Journaling;
+using EphemeralFs.Metadata.Locks;
+using EphemeralFs.Metadata.Namespace;
+using EphemeralFs.Metadata.Namespace.Operations;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+using Microsoft.Extensions.Logging;
+
+namespace EphemeralFs.Metadata.Service;
+
+/// <content>Operations that wait: for other sessions to write through, to forget, to give grant back, or for a lock.</content>
+internal sealed partial class VolumeService
+{
+    private static ParkedOperation Park(in RpcCall call, OperationRow row, byte[] head, SessionRuntime session, ParkedStage stage)
+    {
+        var operation = new ParkedOperation(call, row, head, session) { Stage = stage };
+        session.Parked.Add(call.Header.Slot, operation);
+        return operation;
+    }
+
+    private static void Unpark(ParkedOperation? operation)
+    {
+        if (operation is not null)
+        {
+            operation.Session.Parked.Remove(operation.Header.Slot);
+        }
+    }
+
+    /// <summary>Nobody waits for the operation any more; one that was not applied will not be.</summary>
+    private void Abandon(ParkedOperation operation)
+    {
+        operation.IsDead = true;
+        Unpark(operation);
+        if (operation.Stage == ParkedStage.LockWait)
+        {
+            _lockWaiters.Remove(operation.Ticket.Id);
+            _state.Locks.Cancel(operation.Ticket);
+        }
+    }
+
+    private bool MustWaitForOthers(
+        in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session, ref ParkedOperation? parked)
+    {
+        _needs.Clear();
+        row.Inspect(_state, session.State, head, _needs);
+        if (_needs.Count > 0)
+        {
+            parked ??= Park(call, row, head.ToArray(), session, ParkedStage.BeforeApply);
+            foreach (var need in _needs)
+            {
+                parked.Pending++;
+                AwaitThrough(parked, need);
+            }
+
+            return true;
+        }
+
+        return row.Opcode == Opcode.AcquireGrant && parked is not { GrantsRecalled: true }
+            && RpcCall.TryRead<AcquireGrantRequest>(head, out var acquire) && acquire.Bytes > _state.FreeBytes
+            && RecallGrants(call, row, head, session, ref parked);
+    }
+
+    private void AwaitThrough(ParkedOperation operation, in RecallNeed need)
+    {
+        var recall = _recalls.GetOrAdd(need.Session, need.Ino, RecallAction.GoThrough, NowMs, out var isNew);
+        if (isNew)
+        {
+            recall.Since = need.Since;
+        }
+
+        recall.Waiters.Add(operation);
+        if (isNew)
+        {
+            _recallOutbox.Enqueue(recall);
+        }
+    }
+
+    private void AwaitInvalidate(ParkedOperation operation, ulong session, ulong ino)
+    {
+        var recall = _recalls.GetOrAdd(session, ino, RecallAction.Invalidate, NowMs, out var isNew);
+        if (recall.SentOn is null)
+        {
+            recall.Waiters.Add(operation);
+        }
+        else
+        {
+            recall.Next.Add(operation);
+        }
+
+        if (isNew)
+        {
+            _recallOutbox.Enqueue(recall);
+        }
+    }
+
+    /// <summary>Asks sessions for unused grant: all but the one that asks for more grant, or all where the growth comes out of the free quota (the
+    /// session's own unused grant is as free as others'; a node gives it back without waiting for anything). False when nobody has any.</summary>
+    private bool RecallGrants(
+        in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session, ref ParkedOperation? parked)
+    {
+        foreach (var other in _sessions.Values)
+        {
+            var isAsked = other != session || row.Opcode is Opcode.Fallocate or Opcode.Clone;
+            if (!isAsked || other.State.GrantBytes == 0 || other.Peer is not { IsConnected: true })
+            {
+                continue;
+            }
+
+            parked ??= Park(call, row, head.ToArray(), session, ParkedStage.BeforeApply);
+            parked.GrantsRecalled = true;
+            parked.Pending++;
+            if (other.GrantRecall is null)
+            {
+                other.GrantRecall = [];
+                _grantOutbox.Enqueue(other);
+            }
+
+            other.GrantRecall.Add(parked);
+        }
+
+        return parked is { Pending: > 0 };
+    }
+
+    /// <summary>Sends what was decided under the lock, after it was released.</summary>
+    private void SendRecalls()
+    {
+        while (_recallOutbox.TryDequeue(out var recall))
+        {
+            RpcPeer? peer;
+            uint epoch;
+            lock (_lock)
+            {
+                if (!_recalls.Contains(recall) || recall.SentOn is not null || !_sessions.TryGetValue(recall.Session, out var session)
+                    || session.Peer is not { IsConnected: true })
+                {
+                    continue;
+                }
+
+                recall.SentOn = peer = session.Peer;
+                epoch = session.State.Epoch;
+            }
+
+            _ = RecallAsync(recall, peer, epoch);
+        }
+
+        while (_grantOutbox.TryDequeue(out var session))
+        {
+            _ = RecallGrantAsync(session);
+        }
+    }
+
+    private async Task RecallAsync(PendingRecall recall, RpcPeer peer, uint epoch)
+    {
+        var result = await peer.CallAsync<RecallRequest, Empty>(
+            new RecallRequest(recall.Ino, recall.Action), new CallHeader(recall.Session, epoch), timeoutMs: _options.SessionTimeoutMs);
+        lock (_lock)
+        {
+            try
+            {
+                if (!_recalls.Contains(recall) || recall.SentOn != peer)
+                {
+                    return;
+                }
+
+                if (result.Status is Status.Unavailable or Status.Canceled)
+                {
+                    recall.SentOn = null;
+                    if (peer.IsConnected && _sessions.TryGetValue(recall.Session, out var silent))
+                    {
+                        EndSession(silent, "did not acknowledge a recall");
+                    }
+                    else if (_sessions.TryGetValue(recall.Session, out var back) && back.Peer is { IsConnected: true })
+                    {
+                        _recallOutbox.Enqueue(recall);
+                    }
+                }
+                else
+                {
+                    if (result.Status != Status.OK)
+                    {
+                        // What could not be written back is reported there; here it only matters that the node holds nothing any more.
+                        _logger.LogWarning(
+                            "volume {Volume}: session {Session:x} answered the recall of inode {Ino} with {Status}",
+                            Name, recall.Session, recall.Ino, result.Status);
+                    }
+
+                    Acknowledge(recall);
+                }
+            }
+            catch (Exception e)
+            {
+                Break(e, null);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    private void Acknowledge(PendingRecall recall)
+    {
+        if (recall.Action == RecallAction.GoThrough && _state.Inodes.Find(recall.Ino) is { Extras: { } extras }
+            && extras.IndexOf(recall.Session) is var index && index >= 0 && extras.Openers[index].Since == recall.Since
+            && !extras.Openers[index].Through)
+        {
+            Opens.MarkThrough(_state, recall.Session, recall.Ino);
+            var record = _store.Journal.Begin();
+            Records.MarkedThrough(ref record, recall.Session, recall.Ino);
+            _store.Journal.Append(record);
+            Flush();
+        }
+
+        var waiters = recall.Waiters;
+        if (recall.Next.Count > 0)
+        {
+            (recall.Waiters, recall.Next, recall.SentOn, recall.CreatedMs) = (recall.Next, [], null, NowMs);
+            _recallOutbox.Enqueue(recall);
+        }
+        else
+        {
+            _recalls.Remove(recall);
+        }
+
+        Release(waiters);
+    }
+
+    /// <summary>One acknowledgement less to wait for.</summary>
+    private void Release(List<ParkedOperation> waiters)
+    {
+        foreach (var operation in waiters)
+        {
+            if (--operation.Pending > 0 || operation.IsDead)
+            {
+                continue;
+            }
+
+            if (operation.Stage == ParkedStage.BeforeApply)
+            {
+                Run(operation.Call, operation.Row, operation.Head, operation.Session, operation);
+            }
+            else
+            {
+                Unpark(operation);
+                KillPoint.Hit("metadata.before-reply");
+                operation.Call.ReplyRaw(Status.OK, operation.Session.State.Slot(operation.Header.Slot).Reply);
+            }
+        }
+    }
+
+    private async Task RecallGrantAsync(SessionRuntime session)
+    {
+        var result = session.Peer is { } peer
+            ? await peer.CallAsync<RecallGrantRequest, RecallGrantReply>(
+                default, new CallHeader(session.State.Id, session.State.Epoch), timeoutMs: _options.GrantRecallTimeoutMs)
+            : new RpcResult<RecallGrantReply>(Status.Unavailable, default);
+        lock (_lock)
+        {
+            try
+            {
+                if (session.GrantRecall is not { } waiters)
+                {
+                    return;
+                }
+
+                session.GrantRecall = null;
+                var bytes = result.IsOk ? Math.Min(result.Value.Bytes, session.State.GrantBytes) : 0;
+                if (bytes > 0)
+                {
+                    ReturnGrant.Take(_state, session.State, bytes);
+                    var record = _store.Journal.Begin();
+                    Records.GrantReturned(ref record, session.State.Id, bytes);
+                    _store.Journal.Append(record);
+                    Flush();
+                }
+
+                Release(waiters);
+            }
+            catch (Exception e)
+            {
+                Break(e, null);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    private void WaitForLock(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session, ParkedOperation? parked)
+    {
+        var ticket = _context.Ticket;
+        JournalLostFlock(row, head, session);
+        parked ??= Park(call, row, head.ToArray(), session, ParkedStage.LockWait);
+        parked.Stage = ParkedStage.LockWait;
+        parked.Ticket = ticket;
+        _lockWaiters.Add(ticket.Id, parked);
+    }
+
+    /// <summary>A flock that is converted is lost when the conversion fails or waits, flock(2): that much of a failed request must survive.</summary>
+    private void JournalLostFlock(OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session)
+    {
+        if (row.Opcode != Opcode.SetLock || !RpcCall.TryRead<SetLockRequest>(head, out var request) || !request.Flock)
+        {
+            return;
+        }
+
+        var record = _store.Journal.Begin();
+        Records.FlockLost(ref record, request.Ino, new LockOwner(session.State.Id, request.Owner));
+        _store.Journal.Append(record);
+        JournalGrantedLocks();
+        Flush();
+        AnswerLocks();
+    }
+
+    /// <summary>Journals the lock requests that were granted by the operation at hand, and records their answers.</summary>
+    private void JournalGrantedLocks()
+    {
+        foreach (var ticket in _context.Granted)
+        {
+            if (!_lockWaiters.TryGetValue(ticket.Id, out var operation))
+            {
+                throw new InvalidOperationException($"lock ticket {ticket.Id} was granted to nobody");
+            }
+
+            var record = _store.Journal.Begin();
+            Records.LockGranted(ref record, ticket, operation.Header.Slot, operation.Header.Sequence);
+            _store.Journal.Append(record);
+            operation.Session.State.Slot(operation.Header.Slot).Record(operation.Header.Sequence, Ino.None, default);
+        }
+    }
+
+    /// <summary>Answers lock requests that were granted or dropped, after the journal was written.</summary>
+    private void AnswerLocks()
+    {
+        foreach (var ticket in _context.Granted)
+        {
+            if (_lockWaiters.Remove(ticket.Id, out var operation))
+            {
+                Unpark(operation);
+                operation.Call.Reply(default(Empty));
+            }
+        }
+
+        foreach (var ticket in _context.Dropped)
+        {
+            if (_lockWaiters.Remove(ticket.Id, out var operation))
+            {
+                operation.IsDead = true;
+                Unpark(operation);
+                Fail(operation.Call, Errno.EBADF.ToStatus());
+            }
+        }
+    }
+
+    private Status TryOpenSession(in RpcCall call, in OpenSessionRequest request)
+    {
+        if (_isBroken)
+        {
+            return Status.Unavailable;
+        }
+
+        SessionRuntime? session;
+        if (request.ResumeSession != 0)
+        {
+            if (!_sessions.TryGetValue(request.ResumeSession, out session))
+            {
+                return Status.UnknownSession;
+            }
+
+            if (request.ResumeEpoch != session.State.Epoch)
+            {
+                return request.ResumeEpoch < session.State.Epoch ? Status.StaleEpoch : Status.BadRequest;
+            }
+
+            session.LastSeenMs = NowMs;
+        }
+        else
+        {
+            var state = SessionLife.Begin(_state, request.Node);
+            var record = _store.Journal.Begin();
+            Records.SessionBegun(ref record, request.Node);
+            _store.Journal.Append(record);
+            Flush();
+            session = new SessionRuntime(state, NowMs);
+            _sessions.Add(state.Id, session);
+            _logger.LogInformation("volume {Volume}: session {Session:x} of node {Node} opened", Name, state.Id, request.Node);
+        }
+
+        Bind(session, call.Peer);
+        call.Reply(new OpenSessionReply(
+            session.State.Id, session.State.Epoch, Id, (uint)_options.SessionTimeoutMs, _state.Inodes.Find(Ino.Root)!.Attributes));
+        return Status.OK;
+    }
+
+    /// <summary>Call-backs go to this connection from now on; recalls that are not under way on it are sent.</summary>
+    private void Bind(SessionRuntime session, RpcPeer peer)
+    {
+        if (session.Peer == peer)
+        {
+            return;
+        }
+
+        session.Peer = peer;
+        if (_recalls.Count == 0)
+        {
+            return;
+        }
+
+        foreach (var recall in _recalls.OfSession(session.State.Id))
+        {
+            if (recall.SentOn != peer)
+            {
+                recall.SentOn = null;
+                _recallOutbox.Enqueue(recall);
+            }
+        }
+    }
+
+    /// <summary>Ends a session: its files are closed, its locks dropped, its grants returned, and what others wait for from it counts as done.</summary>
+    private void EndSession(SessionRuntime session, string reason)
+    {
+        var timeNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+        foreach (var operation in session.Parked.Values.ToArray())
+        {
+            Abandon(operation);
+            Fail(operation.Call, Status.UnknownSession);
+        }
+
+        SessionLife.End(_state, _context.Begin(session.State, timeNs));
+        _sessions.Remove(session.State.Id);
+        var record = _store.Journal.Begin();
+        Records.SessionEnded(ref record, session.State.Id, timeNs);
+        _store.Journal.Append(record);
+        JournalGrantedLocks();
+        Flush();
+        AnswerLocks();
+        _logger.LogInformation(
+            "volume {Volume}: session {Session:x} of node {Node} {Reason}", Name, session.State.Id, session.State.Node, reason);
+
+        if (session.GrantRecall is { } waiters)
+        {
+            session.GrantRecall = null;
+            Release(waiters);
+        }
+
+        foreach (var recall in _recalls.OfSession(session.State.Id))
+        {
+            _recalls.Remove(recall);
+            Release(recall.Waiters);
+            Release(recall.Next);
+        }
+    }
+}

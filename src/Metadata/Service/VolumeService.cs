@@ -1,0 +1,555 @@
+using System.Collections.Concurrent;
+using EphemeralFs.Core;
+using EphemeralFs.Metadata.Journaling;
+using EphemeralFs.Metadata.Namespace;
+using EphemeralFs.Metadata.Namespace.Operations;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+using Microsoft.Extensions.Logging;
+
+namespace EphemeralFs.Metadata.Service;
+
+/// <summary>Serves one volume: lets requests in (session, epoch, slot), applies and journals them, and answers.</summary>
+/// <remarks>
+/// One lock protects everything. Answers are sent under it (sending never blocks), so that an answer never overtakes, nor is overtaken by, a
+/// recall that was decided later: a node sees answers and recalls in the order in which the state changed. Recalls are sent after the lock
+/// is released, because a call to a connection that is gone completes at once.
+/// </remarks>
+internal sealed partial class VolumeService : IDisposable
+{
+    private readonly Lock _lock = new();
+    private readonly string _directory;
+    private readonly MetadataOptions _options;
+    private readonly ILogger _logger;
+    private readonly OperationCounters _counters;
+    private readonly OpContext _context = new();
+    private readonly List<RecallNeed> _needs = [];
+    private readonly Dictionary<ulong, SessionRuntime> _sessions = [];
+    private readonly RecallTable _recalls = new();
+    private readonly Dictionary<ulong, ParkedOperation> _lockWaiters = [];
+    private readonly ConcurrentQueue<PendingRecall> _recallOutbox = new();
+    private readonly ConcurrentQueue<SessionRuntime> _grantOutbox = new();
+    private VolumeStore _store;
+    private VolumeState _state;
+    private byte[] _reply = new byte[64 << 10];
+    private bool _isBroken;
+
+    /// <summary>Loads the volume from its directory.</summary>
+    /// <exception cref="DamagedStateException">It cannot be loaded without losing acknowledged operations.</exception>
+    public VolumeService(string directory, uint id, string name, MetadataOptions options, OperationCounters counters, ILogger logger)
+    {
+        _directory = directory;
+        Id = id;
+        Name = name;
+        _options = options;
+        _counters = counters;
+        _logger = logger;
+        (_store, _state) = VolumeStore.Open(directory, id, options.SnapshotAfterBytes, logger);
+        Adopt();
+    }
+
+    public uint Id { get; }
+
+    public string Name { get; }
+
+    /// <summary>Set when blocks wait for deletion.</summary>
+    public Action? BlocksQueued { get; set; }
+
+    private static long NowMs => Environment.TickCount64;
+
+    /// <summary>A request of a session of this volume.</summary>
+    public void Handle(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head)
+    {
+        lock (_lock)
+        {
+            try
+            {
+                var status = Admit(call, out var session);
+                if (status != Status.OK)
+                {
+                    Fail(call, status);
+                }
+                else if (row.Mutates)
+                {
+                    Mutate(call, row, head, session!);
+                }
+                else
+                {
+                    Read(call, row, head, session!);
+                }
+            }
+            catch (Exception e)
+            {
+                Break(e, call);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    /// <summary>Opens a new session or resumes one.</summary>
+    public void OpenSession(in RpcCall call, in OpenSessionRequest request)
+    {
+        lock (_lock)
+        {
+            try
+            {
+                Fail(call, TryOpenSession(call, request));
+            }
+            catch (Exception e)
+            {
+                Break(e, call);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    public void RenewSession(in RpcCall call)
+    {
+        lock (_lock)
+        {
+            var status = Admit(call, out _);
+            if (status == Status.OK)
+            {
+                call.Reply(default(Empty));
+            }
+            else
+            {
+                Fail(call, status);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    /// <summary>Ends the session of the call. One that is gone was closed already.</summary>
+    public void CloseSession(in RpcCall call)
+    {
+        lock (_lock)
+        {
+            try
+            {
+                var status = Admit(call, out var session);
+                if (status == Status.OK)
+                {
+                    EndSession(session!, "closed");
+                }
+
+                if (status is Status.OK or Status.UnknownSession)
+                {
+                    call.Reply(default(Empty));
+                }
+                else
+                {
+                    Fail(call, status);
+                }
+            }
+            catch (Exception e)
+            {
+                Break(e, call);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    /// <summary>Ends the waiting of a lock request; when it was granted before, nothing happens.</summary>
+    public void CancelLock(in RpcCall call, in CancelLockRequest request)
+    {
+        lock (_lock)
+        {
+            var status = Admit(call, out var session);
+            if (status != Status.OK)
+            {
+                Fail(call, status);
+                return;
+            }
+
+            if (session!.Parked.TryGetValue(request.Slot, out var operation) && operation.Header.Sequence == request.Sequence
+                && operation.Stage == ParkedStage.LockWait)
+            {
+                Abandon(operation);
+                session.RecordFailure(request.Slot, request.Sequence, Errno.EINTR.ToStatus());
+                Fail(operation.Call, Errno.EINTR.ToStatus());
+            }
+
+            call.Reply(default(Empty));
+        }
+    }
+
+    /// <summary>A connection is gone: recalls that were under way on it are sent again when the session comes back.</summary>
+    public void Disconnected(RpcPeer peer)
+    {
+        lock (_lock)
+        {
+            foreach (var session in _sessions.Values)
+            {
+                if (session.Peer == peer)
+                {
+                    session.Peer = null;
+                }
+            }
+        }
+    }
+
+    /// <summary>Ends sessions that were not heard of for the time-out and a margin, or that do not acknowledge a recall.</summary>
+    public void Tick()
+    {
+        lock (_lock)
+        {
+            try
+            {
+                var limit = NowMs - _options.SessionTimeoutMs - _options.SessionMarginMs;
+                HashSet<ulong> overdue = [.. _recalls.All.Where(r => r.CreatedMs < limit).Select(r => r.Session)];
+                foreach (var session in _sessions.Values.Where(s => s.LastSeenMs < limit || overdue.Contains(s.State.Id)).ToArray())
+                {
+                    EndSession(session, overdue.Contains(session.State.Id) ? "did not acknowledge a recall" : "expired");
+                }
+            }
+            catch (Exception e)
+            {
+                Break(e, null);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    /// <summary>Changes the quota; the same one again is nothing.</summary>
+    public void SetLimits(ulong bytes, ulong inodes)
+    {
+        lock (_lock)
+        {
+            if (_state.LimitBytes == bytes && _state.LimitInodes == inodes)
+            {
+                return;
+            }
+
+            try
+            {
+                (_state.LimitBytes, _state.LimitInodes) = (bytes, inodes);
+                var record = _store.Journal.Begin();
+                Records.LimitsSet(ref record, bytes, inodes);
+                _store.Journal.Append(record);
+                Flush();
+            }
+            catch (Exception e)
+            {
+                Break(e, null);
+            }
+        }
+    }
+
+    public VolumeStatus Describe()
+    {
+        lock (_lock)
+        {
+            return new VolumeStatus(
+                Id, Name, "", _state.LimitBytes, _state.UsedBytes, _state.LimitInodes, _state.UsedInodes, (uint)_state.Sessions.Count);
+        }
+    }
+
+    /// <summary>Writes a snapshot, so that the next start replays nothing.</summary>
+    public void Checkpoint()
+    {
+        lock (_lock)
+        {
+            if (!_isBroken)
+            {
+                _store.Checkpoint(_state);
+            }
+        }
+    }
+
+    /// <summary>The volume is deleted: whatever waits is told that its session is gone.</summary>
+    public void Close()
+    {
+        lock (_lock)
+        {
+            _isBroken = true;
+            foreach (var operation in _sessions.Values.SelectMany(s => s.Parked.Values).ToArray())
+            {
+                operation.IsDead = true;
+                Fail(operation.Call, Status.UnknownSession);
+            }
+
+            _sessions.Clear();
+            _recalls.Clear();
+            _lockWaiters.Clear();
+            _store.Dispose();
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            _isBroken = true;
+            _store.Dispose();
+        }
+    }
+
+    /// <summary>The state as canonical bytes; equal states give equal bytes. For tests and debugging.</summary>
+    public byte[] Dump()
+    {
+        lock (_lock)
+        {
+            return Snapshot.Dump(_state);
+        }
+    }
+
+    private Status Admit(in RpcCall call, out SessionRuntime? session)
+    {
+        if (_isBroken)
+        {
+            session = null;
+            return Status.Unavailable;
+        }
+
+        if (!_sessions.TryGetValue(call.Header.Session, out session))
+        {
+            return Status.UnknownSession;
+        }
+
+        if (call.Header.Epoch != session.State.Epoch)
+        {
+            return call.Header.Epoch < session.State.Epoch ? Status.StaleEpoch : Status.BadRequest;
+        }
+
+        session.LastSeenMs = NowMs;
+        if (session.Peer is not { IsConnected: true })
+        {
+            Bind(session, call.Peer);
+        }
+
+        return Status.OK;
+    }
+
+    private void Read(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session)
+    {
+        var writer = new WireWriter(_reply);
+        var status = row.Execute(_state, _context.Begin(session.State, call.Header.TimeNs), head, ref writer);
+        _reply = writer.Buffer;
+        if (status == Status.OK)
+        {
+            call.ReplyRaw(status, writer.Written);
+        }
+        else
+        {
+            Fail(call, status);
+        }
+    }
+
+    private void Mutate(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session)
+    {
+        var (slotIndex, sequence) = (call.Header.Slot, call.Header.Sequence);
+        if (sequence == 0 || slotIndex >= Limits.SlotsPerSession)
+        {
+            Fail(call, Status.BadRequest);
+            return;
+        }
+
+        if (session.Parked.TryGetValue(slotIndex, out var parked))
+        {
+            if (parked.Header.Sequence == sequence)
+            {
+                parked.Call = call;
+                return;
+            }
+
+            if (sequence < parked.Header.Sequence)
+            {
+                Fail(call, Status.BadRequest);
+                return;
+            }
+
+            // The node has given the earlier operation up.
+            Abandon(parked);
+        }
+
+        ref var slot = ref session.State.Slot(slotIndex);
+        var failure = session.FailureOf(slotIndex);
+        var last = Math.Max(slot.Sequence, failure.Sequence);
+        if (sequence > last)
+        {
+            Run(call, row, head, session, null);
+        }
+        else if (sequence < last)
+        {
+            Fail(call, Status.BadRequest);
+        }
+        else if (sequence == failure.Sequence)
+        {
+            Fail(call, failure.Status);
+        }
+        else
+        {
+            AnswerAgain(call, row, session, slot);
+        }
+    }
+
+    /// <summary>The operation was applied and journaled before. Its answer goes out once nobody else caches what it changed.</summary>
+    private void AnswerAgain(in RpcCall call, OperationRow row, SessionRuntime session, in SlotState slot)
+    {
+        if (slot.ChangedIno != Ino.None)
+        {
+            ParkedOperation? operation = null;
+            foreach (var recall in _recalls.All)
+            {
+                if (recall.Ino == slot.ChangedIno && recall.Action == RecallAction.Invalidate && recall.Session != session.State.Id)
+                {
+                    operation ??= Park(call, row, [], session, ParkedStage.AfterApply);
+                    operation.Pending++;
+                    recall.Waiters.Add(operation);
+                }
+            }
+
+            if (operation is not null)
+            {
+                return;
+            }
+        }
+
+        call.ReplyRaw(Status.OK, slot.Reply);
+    }
+
+    /// <summary>Applies a mutation, or parks it until others have done what it needs. A parked one comes back here.</summary>
+    private void Run(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session, ParkedOperation? parked)
+    {
+        var header = parked?.Header ?? call.Header;
+        if (_state.Sessions.Count > 1 && MustWaitForOthers(call, row, head, session, ref parked))
+        {
+            return;
+        }
+
+        var context = _context.Begin(session.State, header.TimeNs);
+        var writer = new WireWriter(_reply);
+        var status = row.Execute(_state, context, head, ref writer);
+        _reply = writer.Buffer;
+        KillPoint.Hit("metadata.after-apply");
+        if (status == Status.OK)
+        {
+            var journal = _store.Journal;
+            var record = journal.Begin();
+            Records.Request(ref record, header, head.Span);
+            journal.Append(record);
+            session.State.Slot(header.Slot).Record(header.Sequence, context.Changed?.Ino ?? Ino.None, writer.Written);
+            JournalGrantedLocks();
+            Flush();
+            KillPoint.Hit("metadata.after-journal");
+            AnswerLocks();
+            Finish(call, row, session, parked);
+            return;
+        }
+
+        if (status == SetLock.Waits)
+        {
+            WaitForLock(call, row, head, session, parked);
+            return;
+        }
+
+        if (context.MissingBytes > 0 && parked is not { GrantsRecalled: true } && RecallGrants(call, row, head, session, ref parked))
+        {
+            return;
+        }
+
+        JournalLostFlock(row, head, session);
+        session.RecordFailure(header.Slot, header.Sequence, status);
+        Unpark(parked);
+        Fail(parked?.Call ?? call, status);
+    }
+
+    /// <summary>The operation is applied and journaled: answers it, at once or when others have forgotten what they cache.</summary>
+    private void Finish(in RpcCall call, OperationRow row, SessionRuntime session, ParkedOperation? parked)
+    {
+        if (_context.Changed is { Extras: { } extras } changed)
+        {
+            foreach (ref readonly var opener in extras.Openers)
+            {
+                if (opener.Session != session.State.Id)
+                {
+                    parked ??= Park(call, row, [], session, ParkedStage.AfterApply);
+                    parked.Stage = ParkedStage.AfterApply;
+                    parked.Pending++;
+                    AwaitInvalidate(parked, opener.Session, changed.Ino);
+                }
+            }
+        }
+
+        if (parked is { Stage: ParkedStage.AfterApply, Pending: > 0 })
+        {
+            return;
+        }
+
+        Unpark(parked);
+        KillPoint.Hit("metadata.before-reply");
+        (parked?.Call ?? call).ReplyRaw(Status.OK, session.State.Slot((parked?.Header ?? call.Header).Slot).Reply);
+    }
+
+    private void Fail(in RpcCall call, Status status)
+    {
+        if (status != Status.OK)
+        {
+            _counters.Failed(call.Header.Opcode, status);
+            call.Fail(status);
+        }
+    }
+
+    private void Flush()
+    {
+        _store.Flush();
+        if (_state.Blocks.DeleteQueues.Count > 0)
+        {
+            BlocksQueued?.Invoke();
+        }
+    }
+
+    /// <summary>Makes runtime sessions for the sessions of the state. After a restart nobody knows which answers and recalls got through: every file that
+    /// several sessions have open is invalidated at all of them, and a repeated request waits for that.</summary>
+    private void Adopt()
+    {
+        _sessions.Clear();
+        _recalls.Clear();
+        _lockWaiters.Clear();
+        foreach (var session in _state.Sessions.Values)
+        {
+            _sessions.Add(session.Id, new SessionRuntime(session, NowMs));
+            foreach (var handle in session.Handles.Values)
+            {
+                if (_state.Inodes.Find(handle.Ino) is { Extras.OpenerCount: > 1, Attributes.IsRegular: true })
+                {
+                    _recalls.GetOrAdd(session.Id, handle.Ino, RecallAction.Invalidate, NowMs, out _);
+                }
+            }
+        }
+    }
+
+    /// <summary>An operation threw, or the journal could not be written: the state may be ahead of the journal. What was acknowledged is in the journal, so
+    /// the state is loaded from there again; all connections are cut so that requests without an answer come again.</summary>
+    private void Break(Exception error, in RpcCall? call)
+    {
+        _logger.LogError(error, "volume {Volume}: an operation failed; the state is loaded from the journal again", Name);
+        var isMedium = error is System.IO.IOException or UnauthorizedAccessException;
+        if (call is { } answer)
+        {
+            answer.Fail(isMedium ? Errno.EIO.ToStatus() : Status.Internal);
+        }
+
+        // Not from here: closing a connection calls back into the volumes.
+        RpcPeer[] peers = [.. _sessions.Values.Select(s => s.Peer).OfType<RpcPeer>().Distinct()];
+        ThreadPool.QueueUserWorkItem(static cut => Array.ForEach(cut, peer => peer.Dispose()), peers, preferLocal: false);
+
+        try
+        {
+            _store.Dispose();
+            (_store, _state) = VolumeStore.Open(_directory, Id, _options.SnapshotAfterBytes, _logger);
+            Adopt();
+        }
+        catch (Exception e)
+        {
+            _isBroken = true;
+            _logger.LogCritical(e, "volume {Volume}: the state cannot be loaded; requests are refused until the server is restarted", Name);
+        }
+    }
+}

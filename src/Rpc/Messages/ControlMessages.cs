@@ -1,0 +1,377 @@
+namespace EphemeralFs.Rpc.Messages;
+
+/// <summary>The roles that register with the controller.</summary>
+public enum ServerRole : byte
+{
+    None = 0,
+    Controller = 1,
+    Metadata = 2,
+    Storage = 3,
+    Node = 4,
+}
+
+/// <summary>A role announces itself, then repeats this once a second as its heartbeat.</summary>
+/// <param name="Role">What it is.</param>
+/// <param name="Name">Unique among its role; the controller keeps the id of a name for ever.</param>
+/// <param name="Endpoint">Where it serves.</param>
+/// <param name="MetricsEndpoint">http://… or empty.</param>
+/// <param name="Pid">Process id, for status.</param>
+/// <param name="Tiers">Storage servers: their tiers.</param>
+/// <param name="Mounts">Nodes: their mounts.</param>
+public readonly record struct RegisterRequest(
+    ServerRole Role,
+    string Name,
+    string Endpoint,
+    string MetricsEndpoint,
+    uint Pid,
+    TierStatus[] Tiers,
+    MountStatus[] Mounts)
+    : IRequest<RegisterRequest, RegisterReply>
+{
+    public static Opcode Opcode => Opcode.Register;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U8((byte)Role);
+        w.Text(Name);
+        w.Text(Endpoint);
+        w.Text(MetricsEndpoint);
+        w.U32(Pid);
+        w.List(Tiers);
+        w.List(Mounts);
+    }
+
+    public static RegisterRequest Read(ref WireReader r) => new(
+        (ServerRole)r.U8(),
+        r.Text(255),
+        r.Text(255),
+        r.Text(255),
+        r.U32(),
+        r.List<TierStatus>(22),
+        r.List<MountStatus>(20));
+}
+
+/// <summary>The id of the server, and the cluster as the controller sees it.</summary>
+/// <param name="Id">Server id, from 1.</param>
+/// <param name="Servers">All known servers.</param>
+public readonly record struct RegisterReply(uint Id, ServerStatus[] Servers)
+    : IWireMessage<RegisterReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.U32(Id);
+        w.List(Servers);
+    }
+
+    public static RegisterReply Read(ref WireReader r) => new(r.U32(), r.List<ServerStatus>(38));
+}
+
+/// <summary>The cluster as the controller sees it.</summary>
+public readonly record struct GetViewRequest
+    : IRequest<GetViewRequest, GetViewReply>
+{
+    public static Opcode Opcode => Opcode.GetView;
+
+    public void Write(ref WireWriter w)
+    {
+    }
+
+    public static GetViewRequest Read(ref WireReader r) => default;
+}
+
+/// <summary>The cluster as the controller sees it.</summary>
+/// <param name="Servers">All known servers.</param>
+public readonly record struct GetViewReply(ServerStatus[] Servers)
+    : IWireMessage<GetViewReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.List(Servers);
+    }
+
+    public static GetViewReply Read(ref WireReader r) => new(r.List<ServerStatus>(38));
+}
+
+/// <summary>A registered server.</summary>
+/// <param name="Role">What it is.</param>
+/// <param name="Id">Server id.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="Endpoint">Where it serves.</param>
+/// <param name="MetricsEndpoint">http://… or empty.</param>
+/// <param name="Pid">Process id.</param>
+/// <param name="Alive">Whether heartbeats arrive.</param>
+/// <param name="LastSeenMs">Milliseconds since the last heartbeat.</param>
+/// <param name="Tiers">Storage servers: their tiers.</param>
+/// <param name="Mounts">Nodes: their mounts.</param>
+public readonly record struct ServerStatus(
+    ServerRole Role,
+    uint Id,
+    string Name,
+    string Endpoint,
+    string MetricsEndpoint,
+    uint Pid,
+    bool Alive,
+    ulong LastSeenMs,
+    TierStatus[] Tiers,
+    MountStatus[] Mounts)
+    : IWireMessage<ServerStatus>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.U8((byte)Role);
+        w.U32(Id);
+        w.Text(Name);
+        w.Text(Endpoint);
+        w.Text(MetricsEndpoint);
+        w.U32(Pid);
+        w.Bool(Alive);
+        w.U64(LastSeenMs);
+        w.List(Tiers);
+        w.List(Mounts);
+    }
+
+    public static ServerStatus Read(ref WireReader r) => new(
+        (ServerRole)r.U8(),
+        r.U32(),
+        r.Text(255),
+        r.Text(255),
+        r.Text(255),
+        r.U32(),
+        r.Bool(),
+        r.U64(),
+        r.List<TierStatus>(22),
+        r.List<MountStatus>(20));
+}
+
+/// <summary>A mount of a node daemon.</summary>
+/// <param name="Volume">Volume name.</param>
+/// <param name="Directory">Mount point.</param>
+/// <param name="Session">Session id.</param>
+/// <param name="Options">Mount options.</param>
+public readonly record struct MountStatus(string Volume, string Directory, ulong Session, string Options)
+    : IWireMessage<MountStatus>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Volume);
+        w.Text(Directory);
+        w.U64(Session);
+        w.Text(Options);
+    }
+
+    public static MountStatus Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.U64(), r.Text(1024));
+}
+
+/// <summary>Creates a volume. Repeating it with the same limits is success.</summary>
+/// <param name="Name">1 … 63 characters a-z 0-9 . _ -</param>
+/// <param name="LimitBytes">Quota, 0 for none.</param>
+/// <param name="LimitInodes">Quota, 0 for none.</param>
+public readonly record struct AddVolumeRequest(string Name, ulong LimitBytes, ulong LimitInodes)
+    : IRequest<AddVolumeRequest, VolumeStatus>
+{
+    public static Opcode Opcode => Opcode.AddVolume;
+
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Name);
+        w.U64(LimitBytes);
+        w.U64(LimitInodes);
+    }
+
+    public static AddVolumeRequest Read(ref WireReader r) => new(r.Text(255), r.U64(), r.U64());
+}
+
+/// <summary>Deletes a volume and everything in it. An unknown one is success.</summary>
+/// <param name="Name">Volume name.</param>
+/// <param name="Force">Also while sessions are open.</param>
+public readonly record struct RemoveVolumeRequest(string Name, bool Force)
+    : IRequest<RemoveVolumeRequest, Empty>
+{
+    public static Opcode Opcode => Opcode.RemoveVolume;
+
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Name);
+        w.Bool(Force);
+    }
+
+    public static RemoveVolumeRequest Read(ref WireReader r) => new(r.Text(255), r.Bool());
+}
+
+/// <summary>Lists volumes.</summary>
+/// <param name="Name">Only this one, or empty for all.</param>
+public readonly record struct GetVolumesRequest(string Name)
+    : IRequest<GetVolumesRequest, GetVolumesReply>
+{
+    public static Opcode Opcode => Opcode.GetVolumes;
+
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Name);
+    }
+
+    public static GetVolumesRequest Read(ref WireReader r) => new(r.Text(255));
+}
+
+/// <summary>Volumes.</summary>
+/// <param name="Volumes">By name.</param>
+public readonly record struct GetVolumesReply(VolumeStatus[] Volumes)
+    : IWireMessage<GetVolumesReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.List(Volumes);
+    }
+
+    public static GetVolumesReply Read(ref WireReader r) => new(r.List<VolumeStatus>(48));
+}
+
+/// <summary>A volume.</summary>
+/// <param name="Id">Volume id.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="MetadataEndpoint">The metadata server that it lives on; empty in answers of that server.</param>
+/// <param name="LimitBytes">Quota, 0 for none.</param>
+/// <param name="UsedBytes">Committed bytes.</param>
+/// <param name="LimitInodes">Quota, 0 for none.</param>
+/// <param name="UsedInodes">Inodes.</param>
+/// <param name="Sessions">Open sessions.</param>
+public readonly record struct VolumeStatus(
+    uint Id,
+    string Name,
+    string MetadataEndpoint,
+    ulong LimitBytes,
+    ulong UsedBytes,
+    ulong LimitInodes,
+    ulong UsedInodes,
+    uint Sessions)
+    : IWireMessage<VolumeStatus>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.U32(Id);
+        w.Text(Name);
+        w.Text(MetadataEndpoint);
+        w.U64(LimitBytes);
+        w.U64(UsedBytes);
+        w.U64(LimitInodes);
+        w.U64(UsedInodes);
+        w.U32(Sessions);
+    }
+
+    public static VolumeStatus Read(ref WireReader r) => new(
+        r.U32(),
+        r.Text(255),
+        r.Text(255),
+        r.U64(),
+        r.U64(),
+        r.U64(),
+        r.U64(),
+        r.U32());
+}
+
+/// <summary>Controller to metadata server: make the namespace of a volume. Repeating it is success.</summary>
+/// <param name="Id">Volume id, never reused.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="LimitBytes">Quota, 0 for none.</param>
+/// <param name="LimitInodes">Quota, 0 for none.</param>
+public readonly record struct CreateVolumeRequest(uint Id, string Name, ulong LimitBytes, ulong LimitInodes)
+    : IRequest<CreateVolumeRequest, VolumeStatus>
+{
+    public static Opcode Opcode => Opcode.CreateVolume;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U32(Id);
+        w.Text(Name);
+        w.U64(LimitBytes);
+        w.U64(LimitInodes);
+    }
+
+    public static CreateVolumeRequest Read(ref WireReader r) => new(r.U32(), r.Text(255), r.U64(), r.U64());
+}
+
+/// <summary>Controller to metadata server: drop a namespace. An unknown one is success; VolumeBusy while sessions are open, unless forced.</summary>
+/// <param name="Id">Volume id.</param>
+/// <param name="Force">Fence the sessions first.</param>
+public readonly record struct DeleteVolumeRequest(uint Id, bool Force)
+    : IRequest<DeleteVolumeRequest, Empty>
+{
+    public static Opcode Opcode => Opcode.DeleteVolume;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U32(Id);
+        w.Bool(Force);
+    }
+
+    public static DeleteVolumeRequest Read(ref WireReader r) => new(r.U32(), r.Bool());
+}
+
+/// <summary>Volumes of a metadata server.</summary>
+public readonly record struct ListVolumesRequest
+    : IRequest<ListVolumesRequest, GetVolumesReply>
+{
+    public static Opcode Opcode => Opcode.ListVolumes;
+
+    public void Write(ref WireWriter w)
+    {
+    }
+
+    public static ListVolumesRequest Read(ref WireReader r) => default;
+}
+
+/// <summary>Storage server to metadata server: which of these blocks does nobody need?</summary>
+/// <param name="BlockIds">Blocks that the server holds.</param>
+public readonly record struct CheckBlocksRequest(ulong[] BlockIds)
+    : IRequest<CheckBlocksRequest, CheckBlocksReply>
+{
+    public static Opcode Opcode => Opcode.CheckBlocks;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U64Array(BlockIds);
+    }
+
+    public static CheckBlocksRequest Read(ref WireReader r) => new(r.U64Array());
+}
+
+/// <summary>Blocks that may be freed: of deleted files and volumes, or of ended sessions that never committed them.</summary>
+/// <param name="Garbage">A subset of what was asked.</param>
+public readonly record struct CheckBlocksReply(ulong[] Garbage)
+    : IWireMessage<CheckBlocksReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.U64Array(Garbage);
+    }
+
+    public static CheckBlocksReply Read(ref WireReader r) => new(r.U64Array());
+}
+
+/// <summary>Everything that <c>status</c> shows.</summary>
+public readonly record struct ClusterStatusRequest
+    : IRequest<ClusterStatusRequest, ClusterStatusReply>
+{
+    public static Opcode Opcode => Opcode.ClusterStatus;
+
+    public void Write(ref WireWriter w)
+    {
+    }
+
+    public static ClusterStatusRequest Read(ref WireReader r) => default;
+}
+
+/// <summary>The cluster and its volumes.</summary>
+/// <param name="Servers">All known servers, the controller first.</param>
+/// <param name="Volumes">By name.</param>
+public readonly record struct ClusterStatusReply(ServerStatus[] Servers, VolumeStatus[] Volumes)
+    : IWireMessage<ClusterStatusReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.List(Servers);
+        w.List(Volumes);
+    }
+
+    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(38), r.List<VolumeStatus>(48));
+}

@@ -1,0 +1,91 @@
+using System.Numerics;
+using EphemeralFs.Core;
+
+namespace EphemeralFs.Rpc;
+
+/// <summary>A pinned buffer from a pool of power-of-two sizes, counted by references; the last <see cref="Dispose"/> returns it.</summary>
+public sealed class PooledBuffer : IDisposable
+{
+    private const int SmallestShift = 12;
+    private const int LargestShift = 21;
+
+    /// <summary>Idle memory kept per size: enough for a full window of block transfers, not more.</summary>
+    private const int IdleBytesPerSize = 64 << 20;
+
+    private static readonly Stack<PooledBuffer>[] Idle = [.. Enumerable.Range(0, LargestShift - SmallestShift + 1).Select(_ => new Stack<PooledBuffer>())];
+    private static long _outstanding;
+
+    private readonly byte[] _array;
+    private int _references;
+
+    private PooledBuffer(int capacity) => _array = GC.AllocateUninitializedArray<byte>(capacity, pinned: true);
+
+    /// <summary>Buffers that are rented now; tests find leaks with it.</summary>
+    public static long Outstanding => Volatile.Read(ref _outstanding);
+
+    /// <summary>Bytes in use, at most the capacity.</summary>
+    public int Length { get; set; }
+
+    /// <summary>The bytes in use.</summary>
+    public Memory<byte> Memory => _array.AsMemory(0, Length);
+
+    /// <summary>The bytes in use.</summary>
+    public Span<byte> Span => _array.AsSpan(0, Length);
+
+    /// <summary>What the buffer could hold.</summary>
+    public int Capacity => _array.Length;
+
+    /// <summary>A buffer with <see cref="Length"/> = <paramref name="length"/> (at most <see cref="Limits.FrameBodyMaxBytes"/> rounded up) and unspecified contents.</summary>
+    public static PooledBuffer Rent(int length)
+    {
+        var shift = Math.Max(SmallestShift, 32 - BitOperations.LeadingZeroCount((uint)Math.Max(length, 1) - 1));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(shift, LargestShift);
+        PooledBuffer? buffer;
+        var idle = Idle[shift - SmallestShift];
+        lock (idle)
+        {
+            idle.TryPop(out buffer);
+        }
+
+        // One block with its checksum trailer is the common large size; do not double it to 2 MiB.
+        buffer ??= new PooledBuffer(shift == LargestShift ? Math.Max(length, Limits.FrameBodyMaxBytes) : 1 << shift);
+        if (buffer.Capacity < length)
+        {
+            buffer = new PooledBuffer(length);
+        }
+
+        buffer.Length = length;
+        buffer._references = 1;
+        Interlocked.Increment(ref _outstanding);
+        return buffer;
+    }
+
+    /// <summary>One more owner, who must dispose too.</summary>
+    public PooledBuffer Retain()
+    {
+        Interlocked.Increment(ref _references);
+        return this;
+    }
+
+    /// <summary>Gives up one ownership.</summary>
+    public void Dispose()
+    {
+        var left = Interlocked.Decrement(ref _references);
+        ObjectDisposedException.ThrowIf(left < 0, this);
+        if (left != 0)
+        {
+            return;
+        }
+
+        Interlocked.Decrement(ref _outstanding);
+        var shift = Math.Min(LargestShift, 32 - BitOperations.LeadingZeroCount((uint)Capacity - 1));
+        var idle = Idle[shift - SmallestShift];
+        lock (idle)
+        {
+            if ((long)(idle.Count + 1) * Capacity <= IdleBytesPerSize)
+            {
+                idle.Push(this);
+            }
+        }
+    }
+}

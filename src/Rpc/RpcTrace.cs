@@ -1,0 +1,31 @@
+using EphemeralFs.Core;
+
+namespace EphemeralFs.Rpc;
+
+/// <summary>What the wire tells when asked: frames with <c>EPHEMERALFS_TRACE=rpc</c>, and always what a peer did wrong.</summary>
+public static class RpcTrace
+{
+    /// <summary>Whether frames are traced.</summary>
+    public static readonly bool Enabled =
+        Environment.GetEnvironmentVariable("EPHEMERALFS_TRACE")?.Split(',').Contains("rpc", StringComparer.Ordinal) == true;
+
+    /// <summary>Where lines go; standard error until the role sets its logger.</summary>
+    public static Action<string> Sink { get; set; } = Console.Error.WriteLine;
+
+    internal static void Frame(RpcPeer peer, in FrameHeader h, bool sending)
+    {
+        if (!Enabled)
+        {
+            return;
+        }
+
+        var status = (h.Flags & FrameFlags.Reply) != 0 ? $" = {(Status)h.Status}" : "";
+        Sink($"rpc {(sending ? "->" : "<-")} {h.Opcode} id={h.RequestId} session={h.Session:x} epoch={h.Epoch} slot={h.Slot}/{h.Sequence} head={h.HeadLength} body={h.BodyLength}{status}");
+    }
+
+    internal static void Malformed(RpcPeer peer, in FrameHeader h) =>
+        Sink($"rpc: malformed frame (magic {h.Magic:x8}, version {h.Version}, head {h.HeadLength}, body {h.BodyLength}): the connection is closed");
+
+    internal static void HandlerFailed(in FrameHeader h, Exception exception) =>
+        Sink($"rpc: {h.Opcode} failed, answered {Status.Internal}: {exception}");
+}

@@ -1,0 +1,47 @@
+using EphemeralFs.Tests.Model.Ops;
+using EphemeralFs.Tests.Model.Running;
+
+namespace EphemeralFs.Tests.Mount.Programs;
+
+/// <summary>Shrunk sequences that once told the volume from tmpfs. Each says what was wrong.</summary>
+[Collection(ProgramsCollection.Name)]
+public sealed class ModelCounterexamples(VolumeFixture volume)
+{
+    [Fact]
+    public void A_name_of_256_bytes_is_too_long() => OneNode($$"""
+        {"op":"stat","Path":"{{new string('m', 256)}}"}
+        {"op":"mkdir","Path":"{{new string('m', 256)}}","Mode":493}
+        {"op":"symlink","Target":"{{new string('m', 256)}}","Path":"s0"}
+        {"op":"rename","From":"s0","To":"{{new string('m', 256)}}"}
+        """);
+
+    // The file began in the metadata record and went on in a block; the reader knew only the record.
+    [Fact]
+    public void Bytes_appended_while_another_node_has_looked_are_read() => TwoNodes("""
+        {"op":"open","Slot":1,"Path":"f2","Flags":66,"Mode":420}
+        {"op":"open","Slot":2,"Path":"f2","Flags":1089,"Mode":420}
+        {"op":"write","Slot":1,"Length":1,"Seed":835890}
+        {"op":"pwrite","Slot":2,"Length":1,"Seed":360582}
+        """);
+
+    // The write that clears the bit was not committed yet.
+    [Fact]
+    public void A_write_clears_set_user_id_at_once() => OneNode("""
+        {"op":"open","Slot":1,"Path":"f1","Flags":66,"Mode":3565}
+        {"op":"pwrite","Slot":1,"Length":980,"Seed":998173}
+        {"op":"fchmod","Slot":1,"Mode":3565}
+        {"op":"pwrite","Slot":1,"Length":10,"Seed":459897,"As":1001}
+        {"op":"stat","Path":"f1"}
+        """);
+
+    private void OneNode(string sequence) => Check(sequence, volume.First);
+
+    private void TwoNodes(string sequence) => Check(sequence, volume.First, volume.Second);
+
+    private void Check(string sequence, params string[] subjects)
+    {
+        var check = new ModelCheck(volume.World(null, subjects), new GeneratorOptions()) { CompareEvery = 1 };
+        string report = check.Run(OpText.Read(sequence), "a named sequence");
+        Assert.True(report.Length == 0, report);
+    }
+}

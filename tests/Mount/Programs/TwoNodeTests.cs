@@ -1,0 +1,111 @@
+using EphemeralFs.Tests.Model.Trees;
+
+namespace EphemeralFs.Tests.Mount.Programs;
+
+/// <summary>One tree through two nodes: what was closed on one is seen by the next open on the other, names at once.</summary>
+[Collection(ProgramsCollection.Name)]
+public sealed class TwoNodeTests(VolumeFixture volume)
+{
+    private static readonly TreeOptions Everything = new() { FileTimes = TimeRule.Exact, DirectoryTimes = TimeRule.Exact };
+
+    [Fact]
+    public void A_tree_written_on_one_node_is_whole_on_the_other()
+    {
+        Tool.Require("tar", "rsync");
+        using var source = new Model.ReferenceDirectory();
+        string tree = Path.Combine(source.Location, "tree");
+        GeneratedTree.Create(tree, 2000, seed: 5);
+        using var sides = volume.NewSides("handover");
+        Command.Script(sides.Subject, 120, $"tar -C '{tree}' --xattrs --xattrs-include='*' -cf - . | tar --xattrs --xattrs-include='*' --numeric-owner -xpf -").MustSucceed();
+        Sides.MustBeEqual(tree, sides.SubjectOnSecond, Everything);
+        // Back again: changed on the second node, seen on the first, which has read it all before.
+        Sides.MustBeEqual(tree, sides.Subject, Everything);
+        string change = "find . -type f -name '*.txt' | sort | head -n 200 | while IFS= read -r f; do echo changed >> \"$f\"; done; find . -name '*.jpg' -delete; mkdir -p new/deep; echo x > new/deep/file";
+        Command.Script(sides.SubjectOnSecond, 120, change).MustSucceed();
+        Command.Script(tree, 120, change).MustSucceed();
+        var names = new TreeOptions();
+        Sides.MustBeEqual(tree, sides.Subject, names);
+        Sides.MustBeEqual(tree, sides.SubjectOnSecond, names);
+    }
+
+    [Fact]
+    public void Nodes_write_and_read_by_turns()
+    {
+        using var sides = volume.NewSides("turns");
+        string[] views = [sides.Subject, sides.SubjectOnSecond];
+        for (int turn = 0; turn < 60; turn++)
+        {
+            // Append to one file, replace another, make, move and remove names; each node in its turn, the other looks.
+            string script = $"""
+                echo turn {turn} >> log
+                echo {turn} > new && mv new current
+                mkdir -p d{turn % 5} && echo {turn} > d{turn % 5}/f{turn} && ln d{turn % 5}/f{turn} l{turn % 3}-{turn}
+                rm -f l{turn % 3}-{turn - 3}
+                if [ -d d{(turn + 2) % 5} ]; then mv d{(turn + 2) % 5} moved{turn} && rm -rf moved{turn - 7}; fi
+                truncate -s {turn * 1000} sized
+                chmod {600 + turn % 8 * 10} sized
+                cat log | wc -l
+                """;
+            string expected = Command.Script(sides.Reference, 30, script).MustSucceed();
+            Assert.Equal(expected, Command.Script(views[turn % 2], 30, script).MustSucceed());
+            Sides.MustBeEqual(sides.Reference, views[(turn + 1) % 2]);
+        }
+        Sides.MustBeEqual(sides.Reference, sides.Subject);
+    }
+
+    [Fact]
+    public void Git_commits_by_turns()
+    {
+        Tool.Require("git");
+        using var sides = volume.NewSides("gitturns");
+        string[] views = [sides.Subject, sides.SubjectOnSecond];
+        Command.Script(views[0], 30, "git init -q -b main . && git config gc.auto 0").MustSucceed();
+        for (int turn = 0; turn < 10; turn++)
+        {
+            string script = $"git status --porcelain; echo {turn} >> file; echo {turn} > f{turn}; git add .; git commit -q -m {turn}; git rev-list --count HEAD";
+            Assert.Equal($"{turn + 1}\n", Command.Script(views[turn % 2], 60, script).MustSucceed());
+        }
+        Assert.Equal("", Command.Script(views[1], 60, "git fsck --full --strict --no-progress; git status --porcelain").MustSucceed());
+    }
+
+    [Theory]
+    [InlineData("DELETE")]
+    [InlineData("TRUNCATE")]
+    public void Sqlite_processes_on_two_nodes_lose_no_row(string mode)
+    {
+        Tool.Require("sqlite3");
+        using var sides = volume.NewSides("sqlitenodes");
+        new Command(sides.Subject, 60, "sqlite3", "-bail", "-batch", "test.db",
+            "CREATE TABLE t(who INTEGER, i INTEGER, UNIQUE(who, i)); CREATE TABLE c(n INTEGER); INSERT INTO c VALUES(0);").Run().MustSucceed();
+        // One long-lived process per node, which never reopens: the locks have to carry the data.
+        string script = $$"""
+            for i in $(seq 1 100); do
+                echo "BEGIN IMMEDIATE; INSERT INTO t VALUES($WHO, $i); UPDATE c SET n = n + 1; COMMIT;"
+            done | sqlite3 -bail -batch -cmd '.timeout 60000' -cmd 'PRAGMA journal_mode={{mode}};' test.db
+            """;
+        using var one = new Command(sides.Subject, 150, "/bin/bash", "-c", "set -euo pipefail\n" + script).With("WHO", "1").Start();
+        using var two = new Command(sides.SubjectOnSecond, 150, "/bin/bash", "-c", "set -euo pipefail\n" + script).With("WHO", "2").Start();
+        one.Wait().MustSucceed();
+        two.Wait().MustSucceed();
+        foreach (string view in new[] { sides.Subject, sides.SubjectOnSecond })
+        {
+            string found = new Command(view, 60, "sqlite3", "-batch", "test.db", "PRAGMA integrity_check; SELECT count(*) FROM t; SELECT n FROM c;").Run().MustSucceed();
+            Assert.Equal("ok\n200\n200\n", found);
+        }
+    }
+
+    [Fact]
+    public void Appends_under_flock_on_two_nodes_are_all_there()
+    {
+        using var sides = volume.NewSides("flock");
+        string script = "for i in $(seq 1 100); do flock lock bash -c 'echo \"$WHO $0\" >> log' $i; done";
+        using var one = new Command(sides.Subject, 120, "/bin/bash", "-c", script).With("WHO", "1").Start();
+        using var two = new Command(sides.SubjectOnSecond, 120, "/bin/bash", "-c", script).With("WHO", "2").Start();
+        one.Wait().MustSucceed();
+        two.Wait().MustSucceed();
+        var lines = File.ReadAllLines(Path.Combine(sides.Subject, "log"));
+        Assert.Equal(lines, File.ReadAllLines(Path.Combine(sides.SubjectOnSecond, "log")));
+        Assert.Equal(Enumerable.Range(1, 100).Select(i => $"1 {i}"), lines.Where(line => line.StartsWith('1')));
+        Assert.Equal(Enumerable.Range(1, 100).Select(i => $"2 {i}"), lines.Where(line => line.StartsWith('2')));
+    }
+}

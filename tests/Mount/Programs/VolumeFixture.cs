@@ -1,0 +1,166 @@
+using EphemeralFs.Tests.Model;
+using EphemeralFs.Tests.Model.Running;
+using EphemeralFs.Tests.Model.Trees;
+
+namespace EphemeralFs.Tests.Mount.Programs;
+
+/// <summary>
+/// One volume for all program tests, mounted through two nodes, beside a directory on tmpfs. Started with the program itself, as a user would.
+/// <c>EPHEMERALFS_TEST_SUBJECT</c> (and <c>EPHEMERALFS_TEST_SUBJECT_B</c>, the same directory through another node) name directories that are judged instead.
+/// </summary>
+public sealed class VolumeFixture : IDisposable
+{
+    private const string SecondNode = "second";
+
+    private readonly ReferenceDirectory reference = new();
+    private readonly string? home;
+    private int counter;
+
+    public VolumeFixture()
+    {
+        if (Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_SUBJECT") is { Length: > 0 } given)
+        {
+            First = given;
+            Second = Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_SUBJECT_B") is { Length: > 0 } other ? other : given;
+            return;
+        }
+        home = Directory.CreateTempSubdirectory("efsprog").FullName;
+        // Other users' processes (PostgreSQL's) pass through it.
+        File.SetUnixFileMode(home, (UnixFileMode)0b111_101_101);
+        First = Directory.CreateDirectory(Path.Combine(home, "a")).FullName;
+        Second = Directory.CreateDirectory(Path.Combine(home, "b")).FullName;
+        try
+        {
+            // The launcher builds the program if its sources changed; a slow build is not a slow start.
+            Program(1200, "version").MustSucceed();
+            Program(120, "up", First, "--detach").MustSucceed();
+            MountSecond();
+        }
+        catch
+        {
+            Stop();
+            throw;
+        }
+    }
+
+    /// <summary>The volume through the first node.</summary>
+    public string First { get; }
+
+    /// <summary>The same volume through the second node.</summary>
+    public string Second { get; }
+
+    /// <summary>Whether mounts are this fixture's own, so that they may be taken away and made again.</summary>
+    public bool OwnsMounts => home is not null;
+
+    /// <summary>New empty directories with one name on every side; removed when disposed.</summary>
+    public Sides NewSides(string name)
+    {
+        string unique = $"{name}-{Environment.ProcessId}-{Interlocked.Increment(ref counter)}";
+        return new Sides(Path.Combine(reference.Location, unique), Path.Combine(First, unique), Path.Combine(Second, unique));
+    }
+
+    /// <summary>Unmounts the volume from the second node and mounts it again.</summary>
+    public void RemountSecond()
+    {
+        Program(60, "umount", Second).MustSucceed();
+        MountSecond();
+    }
+
+    /// <summary>Where model runs take place, through the given directories of the volume.</summary>
+    public World World(Action? remount, params string[] subjects) => new(reference.Location, subjects, remount);
+
+    public void Dispose()
+    {
+        reference.Dispose();
+        Stop()?.MustSucceed();
+    }
+
+    private void MountSecond() => Program(60, "mount", "tmp", Second, "--node", SecondNode).MustSucceed();
+
+    private CommandResult? Stop()
+    {
+        if (home is null)
+        {
+            return null;
+        }
+        var down = Program(120, "down");
+        if (down.ExitCode == 0)
+        {
+            Scratch.Remove(home);
+        }
+        return down;
+    }
+
+    private CommandResult Program(int seconds, params string[] arguments)
+    {
+        string root = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(root, "EphemeralFs.sln")))
+        {
+            root = Path.GetDirectoryName(root) ?? throw new InvalidOperationException($"no EphemeralFs.sln above {AppContext.BaseDirectory}");
+        }
+        // HOME is the caller's: the launcher may have to build, and dotnet wants it.
+        return new Command(home!, seconds, Path.Combine(root, "ephemeralfs"), arguments)
+            .With("EPHEMERALFS_STATE", Path.Combine(home!, "state"))
+            .With("HOME", Environment.GetEnvironmentVariable("HOME") ?? "/root")
+            .With("PATH", Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin")
+            .Run();
+    }
+}
+
+/// <summary>One test's directories: on tmpfs, on the volume, and on the volume through the second node.</summary>
+public sealed class Sides : IDisposable
+{
+    internal Sides(string reference, string subject, string subjectOnSecond)
+    {
+        Reference = reference;
+        Subject = subject;
+        SubjectOnSecond = subjectOnSecond;
+        Directory.CreateDirectory(reference);
+        Directory.CreateDirectory(subject);
+    }
+
+    public string Reference { get; }
+
+    public string Subject { get; }
+
+    public string SubjectOnSecond { get; }
+
+    /// <summary>Does the same in both directories, then compares them whole.</summary>
+    public void Same(Action<string> work, TreeOptions? options = null)
+    {
+        work(Reference);
+        work(Subject);
+        MustBeEqual(Reference, Subject, options);
+    }
+
+    /// <summary>Runs the same script in both directories, then compares them whole, and what the scripts printed.</summary>
+    public void SameScript(int seconds, string script, TreeOptions? options = null)
+    {
+        string expected = "", found = "";
+        Same(directory =>
+        {
+            string output = Command.Script(directory, seconds, script).MustSucceed();
+            (expected, found) = directory == Reference ? (output, "") : (expected, output);
+        }, options);
+        Assert.Equal(expected, found);
+    }
+
+    /// <summary>Fails with the first differences unless both trees are equal.</summary>
+    public static void MustBeEqual(string reference, string subject, TreeOptions? options = null)
+    {
+        string differences = TreeCompare.Differences(reference, subject, options);
+        Assert.True(differences.Length == 0, differences);
+    }
+
+    public void Dispose()
+    {
+        Scratch.Remove(Reference);
+        Scratch.Remove(Subject);
+    }
+}
+
+[CollectionDefinition(Name)]
+public sealed class ProgramsCollection : ICollectionFixture<VolumeFixture>
+{
+    public const string Name = "programs";
+}
