@@ -81,13 +81,6 @@ public sealed class VolumeClient : IDisposable
 
         // The kernel first writes back what mappings have dirtied; those writes are committed as they come.
         await invalidatePages(file.Ino);
-        var errno = await _flusher.FlushAsync(file);
-        if (errno != Errno.OK)
-        {
-            lock (file.Lock)
-            {
-                file.WriteError = errno;
-            }
-        }
+        await _flusher.FlushAsync(file);
     }
 }

@@ -58,6 +58,7 @@ public static class RoleHost
         var context = new RoleContext(options, loggers, () => Volatile.Read(ref metrics)?.Endpoint ?? "");
         RpcTrace.Sink = line => context.Logger.LogInformation("{Line}", line);
         AppDomain.CurrentDomain.UnhandledException += (_, e) => context.Logger.LogCritical(e.ExceptionObject as Exception, "unhandled exception");
+        TaskScheduler.UnobservedTaskException += (_, e) => context.Logger.LogError(e.Exception, "unhandled exception in a task that nobody waits for");
 
         // Beside the role's own start: a web server takes as long to start as a role.
         var address = options.Text(CommonOptions.Metrics.Name);

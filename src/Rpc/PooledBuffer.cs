@@ -9,11 +9,12 @@ public sealed class PooledBuffer : IDisposable
     private const int SmallestShift = 12;
     private const int LargestShift = 21;
 
-    /// <summary>Idle memory kept per size: enough for a full window of block transfers, not more.</summary>
-    private const int IdleBytesPerSize = 64 << 20;
+    /// <summary>Idle memory kept in all sizes together: enough for a full window of block transfers, not more.</summary>
+    private const long IdleBytesMax = 64 << 20;
 
     private static readonly Stack<PooledBuffer>[] Idle = [.. Enumerable.Range(0, LargestShift - SmallestShift + 1).Select(_ => new Stack<PooledBuffer>())];
     private static long _outstanding;
+    private static long _idleBytes;
 
     private readonly byte[] _array;
     private int _references;
@@ -45,6 +46,11 @@ public sealed class PooledBuffer : IDisposable
         lock (idle)
         {
             idle.TryPop(out buffer);
+        }
+
+        if (buffer is not null)
+        {
+            Interlocked.Add(ref _idleBytes, -buffer.Capacity);
         }
 
         // One block with its checksum trailer is the common large size; do not double it to 2 MiB.
@@ -79,13 +85,16 @@ public sealed class PooledBuffer : IDisposable
 
         Interlocked.Decrement(ref _outstanding);
         var shift = Math.Min(LargestShift, 32 - BitOperations.LeadingZeroCount((uint)Capacity - 1));
+        if (Interlocked.Add(ref _idleBytes, Capacity) > IdleBytesMax)
+        {
+            Interlocked.Add(ref _idleBytes, -Capacity);
+            return;
+        }
+
         var idle = Idle[shift - SmallestShift];
         lock (idle)
         {
-            if ((long)(idle.Count + 1) * Capacity <= IdleBytesPerSize)
-            {
-                idle.Push(this);
-            }
+            idle.Push(this);
         }
     }
 }

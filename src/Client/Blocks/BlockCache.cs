@@ -4,7 +4,8 @@ using EphemeralFs.Rpc;
 namespace EphemeralFs.Client.Blocks;
 
 /// <summary>Verified pieces of blocks, bounded in bytes, least recently used out first. Blocks never change, so nothing here is ever stale.</summary>
-/// <param name="capacityBytes">Most bytes kept.</param>
+/// <remarks>What counts is the memory of the buffers, which is more than the bytes in them; units of one buffer carry equal shares of it.</remarks>
+/// <param name="capacityBytes">Most memory kept, bytes.</param>
 public sealed class BlockCache(long capacityBytes)
 {
     private readonly Lock _lock = new();
@@ -12,7 +13,7 @@ public sealed class BlockCache(long capacityBytes)
     private readonly LinkedList<Entry> _order = new();
     private long _bytes;
 
-    /// <summary>Bytes kept now.</summary>
+    /// <summary>Memory kept now, bytes.</summary>
     public long Bytes => Volatile.Read(ref _bytes);
 
     /// <summary>Copies a unit's bytes from <paramref name="offset"/> (within the unit) on; false when the unit is not here or shorter.</summary>
@@ -50,6 +51,7 @@ public sealed class BlockCache(long capacityBytes)
     /// <summary>Keeps the units of <paramref name="buffer"/>, whose first byte is the first byte of <paramref name="firstUnit"/>. The caller keeps its ownership.</summary>
     public void Add(ulong blockId, uint firstUnit, PooledBuffer buffer)
     {
+        var share = buffer.Capacity / Math.Max(1, (buffer.Length + Limits.ChecksumUnitBytes - 1) / Limits.ChecksumUnitBytes);
         lock (_lock)
         {
             for (var start = 0; start < buffer.Length; start += Limits.ChecksumUnitBytes)
@@ -58,8 +60,8 @@ public sealed class BlockCache(long capacityBytes)
                 var length = Math.Min(Limits.ChecksumUnitBytes, buffer.Length - start);
                 if (!_entries.ContainsKey(key))
                 {
-                    _entries[key] = _order.AddFirst(new Entry(key, buffer.Retain(), start, length));
-                    _bytes += length;
+                    _entries[key] = _order.AddFirst(new Entry(key, buffer.Retain(), start, length, share));
+                    _bytes += share;
                 }
             }
 
@@ -67,7 +69,7 @@ public sealed class BlockCache(long capacityBytes)
             {
                 _order.RemoveLast();
                 _entries.Remove(last.Value.Key);
-                _bytes -= last.Value.Length;
+                _bytes -= last.Value.Share;
                 last.Value.Buffer.Dispose();
             }
         }
@@ -75,5 +77,5 @@ public sealed class BlockCache(long capacityBytes)
 
     private readonly record struct Key(ulong BlockId, uint Unit);
 
-    private readonly record struct Entry(Key Key, PooledBuffer Buffer, int Start, int Length);
+    private readonly record struct Entry(Key Key, PooledBuffer Buffer, int Start, int Length, int Share);
 }

@@ -15,7 +15,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
     private const int BlocksInFlight = 4;
 
     /// <summary>Commits everything that is unflushed now, and waits for flushes that already run.</summary>
-    /// <returns>An error loses the bytes, as a failed write-back does; it is returned here and not kept.</returns>
+    /// <returns>An error loses the bytes, as a failed write-back does; it is returned here and kept for every open handle.</returns>
     public async ValueTask<Errno> FlushAsync(FileNode file)
     {
         await file.Gate.WaitAsync();
@@ -60,6 +60,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
         if (errno != Errno.OK)
         {
             Discard(file, segments);
+            file.Fail(errno, files.HandlesOf(file.Ino).Select(record => record.Handle));
         }
 
         return errno;
@@ -133,20 +134,15 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
 
         _ = Task.Run(async () =>
         {
-            var errno = Errno.EIO;
             try
             {
-                errno = await FlushAsync(file);
+                await FlushAsync(file);
             }
             finally
             {
                 lock (file.Lock)
                 {
                     file.IsFlushing = false;
-                    if (errno != Errno.OK && file.WriteError == Errno.OK)
-                    {
-                        file.WriteError = errno;
-                    }
                 }
             }
         });

@@ -42,8 +42,8 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
     /// <summary>Unflushed segments by window, oldest first.</summary>
     public SortedDictionary<ulong, List<int>> Segments { get; } = [];
 
-    /// <summary>The first error of a late write that nobody was told of yet.</summary>
-    public Errno WriteError;
+    /// <summary>Errors of lost bytes by the handles that were not told of them yet; null while there are none.</summary>
+    private Dictionary<ulong, Errno>? _untold;
 
     /// <summary>Whether a background flush runs.</summary>
     public bool IsFlushing;
@@ -160,14 +160,25 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
         return attributes;
     }
 
-    /// <summary>The oldest unreported error of a late write, once.</summary>
-    public Errno TakeWriteError()
+    /// <summary>Bytes were lost: every handle that is open now is to be told once, fsync(2).</summary>
+    public void Fail(Errno error, IEnumerable<ulong> handles)
     {
         lock (Lock)
         {
-            var error = WriteError;
-            WriteError = Errno.OK;
-            return error;
+            _untold ??= [];
+            foreach (var handle in handles)
+            {
+                _untold.TryAdd(handle, error);
+            }
+        }
+    }
+
+    /// <summary>The first error that this handle was not told of, once.</summary>
+    public Errno TakeWriteError(ulong handle)
+    {
+        lock (Lock)
+        {
+            return _untold is not null && _untold.Remove(handle, out var error) ? error : Errno.OK;
         }
     }
 }

@@ -125,10 +125,10 @@ public sealed class OpenFiles(
 
         var through = file.Mode == DataMode.Through || (flags & HandleFlags.Sync) != 0;
         var (error, written) = await writer.WriteAsync(operation, file, offset, data, through, killSuidgid);
-        return (error, written, offset);
+        return (through ? Told(file, handle, error) : error, written, offset);
     }
 
-    /// <summary>One close(2) of a handle, or fsync(2): everything written is committed, and errors of late writes are told.</summary>
+    /// <summary>One close(2) of a handle: everything written is committed, and errors of late writes are told.</summary>
     public async ValueTask<Errno> FlushAsync(ulong handle)
     {
         if (!TryGetFile(handle, out var record, out var file) || (record.Flags & (ulong)HandleFlags.Write) == 0)
@@ -138,9 +138,12 @@ public sealed class OpenFiles(
 
         // Bytes of a file without a name die with its last handle.
         var errno = file.Nlink == 0 ? Errno.OK : await flusher.FlushAsync(file);
-        var late = file.TakeWriteError();
-        return errno != Errno.OK ? errno : late;
+        return Told(file, handle, errno);
     }
+
+    /// <summary>fsync(2): as <see cref="FlushAsync"/>, also for a file without a name, which may be given one (O_TMPFILE).</summary>
+    public async ValueTask<Errno> SyncAsync(ulong handle) =>
+        TryGetFile(handle, out _, out var file) ? Told(file, handle, await flusher.FlushAsync(file)) : Errno.OK;
 
     /// <summary>Commits everything that is unflushed on the mount.</summary>
     public async ValueTask<Errno> FlushAllAsync()
@@ -324,6 +327,13 @@ public sealed class OpenFiles(
         {
             file.Gate.Release();
         }
+    }
+
+    /// <summary>An error that a program hears now is not told to the same handle again.</summary>
+    private static Errno Told(FileNode file, ulong handle, Errno errno)
+    {
+        var late = file.TakeWriteError(handle);
+        return errno != Errno.OK ? errno : late;
     }
 
     private static Status Relearn(FileNode file, Status status, in InodeAttributes attributes)

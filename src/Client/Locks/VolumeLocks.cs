@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc;
@@ -7,11 +6,19 @@ using EphemeralFs.Rpc.Messages;
 namespace EphemeralFs.Client.Locks;
 
 /// <summary>fcntl(2) and flock(2) locks; they live at the metadata server.</summary>
+/// <remarks>
+/// The kernel says which owner closes (FLUSH) and which handle is gone (RELEASE), but not whether an owner is a process or an open
+/// file description. A process's locks went at FLUSH, so what an owner still holds through a handle at its RELEASE are OFD locks.
+/// Locks of a predecessor are not known here; the server drops them with the last handle.
+/// </remarks>
 /// <param name="session">The session.</param>
 /// <param name="inherited">Whether a predecessor may have taken locks that this object does not know of.</param>
 public sealed class VolumeLocks(MetadataSession session, bool inherited)
 {
-    private readonly ConcurrentDictionary<(ulong Ino, ulong Owner), bool> _posixOwners = new();
+    private readonly Lock _lock = new();
+
+    /// <summary>Owners of fcntl locks by inode, each with the handles through which it took them.</summary>
+    private readonly Dictionary<ulong, Dictionary<ulong, HashSet<ulong>>> _owners = [];
 
     /// <summary>The first conflicting lock, of type Unlock if there is none.</summary>
     public async ValueTask<(Status Status, LockRange Lock)> GetAsync(ulong ino, ulong owner, LockRange range)
@@ -20,14 +27,39 @@ public sealed class VolumeLocks(MetadataSession session, bool inherited)
         return (result.Status, result.Value.Lock);
     }
 
-    /// <summary>Sets, changes or drops a lock; waits for it if told to, until <see cref="Operation.Interrupted"/>.</summary>
-    public async ValueTask<Status> SetAsync(Operation operation, ulong ino, ulong owner, bool flock, bool wait, LockRange range)
+    /// <summary>fcntl: sets, changes or drops a lock through a handle; waits for it if told to, until <see cref="Operation.Interrupted"/>.</summary>
+    public ValueTask<Status> SetAsync(Operation operation, ulong ino, ulong handle, ulong owner, bool wait, LockRange range)
     {
-        if (!flock && range.Type != LockType.Unlock)
+        if (range.Type != LockType.Unlock)
         {
-            _posixOwners[(ino, owner)] = true;
+            Remember(ino, handle, owner);
         }
 
+        return SendAsync(operation, ino, owner, flock: false, wait, range);
+    }
+
+    /// <summary>flock: takes, converts or drops the lock of an open file description.</summary>
+    public ValueTask<Status> SetFlockAsync(Operation operation, ulong ino, ulong owner, bool wait, LockType type) =>
+        SendAsync(operation, ino, owner, flock: true, wait, new LockRange(type, 0, long.MaxValue, 0));
+
+    /// <summary>close(2) by a process: its fcntl locks on the inode are dropped.</summary>
+    public async ValueTask<Status> ReleaseOwnerAsync(Operation operation, ulong ino, ulong owner) =>
+        Forget(ino, owner) || inherited ? await DropAsync(operation, ino, owner) : Status.OK;
+
+    /// <summary>The last reference to an open file description is gone, and its OFD locks with it.</summary>
+    public async ValueTask ReleaseHandleAsync(Operation operation, ulong ino, ulong handle)
+    {
+        foreach (var owner in TakeOwners(ino, handle))
+        {
+            await DropAsync(operation, ino, owner);
+        }
+    }
+
+    private ValueTask<Status> DropAsync(Operation operation, ulong ino, ulong owner) =>
+        SendAsync(operation, ino, owner, flock: false, wait: false, new LockRange(LockType.Unlock, 0, long.MaxValue, 0));
+
+    private async ValueTask<Status> SendAsync(Operation operation, ulong ino, ulong owner, bool flock, bool wait, LockRange range)
+    {
         var request = new SetLockRequest(ino, owner, flock, wait, range);
         if (!wait)
         {
@@ -41,14 +73,58 @@ public sealed class VolumeLocks(MetadataSession session, bool inherited)
         return (await waiting).Status;
     }
 
-    /// <summary>close(2): the owner's fcntl locks on the inode are dropped.</summary>
-    public async ValueTask<Status> ReleaseOwnerAsync(Operation operation, ulong ino, ulong owner)
+    private void Remember(ulong ino, ulong handle, ulong owner)
     {
-        if (!_posixOwners.TryRemove((ino, owner), out _) && !inherited)
+        lock (_lock)
         {
-            return Status.OK;
-        }
+            if (!_owners.TryGetValue(ino, out var owners))
+            {
+                _owners[ino] = owners = [];
+            }
 
-        return await SetAsync(operation, ino, owner, flock: false, wait: false, new LockRange(LockType.Unlock, 0, long.MaxValue, 0));
+            if (!owners.TryGetValue(owner, out var handles))
+            {
+                owners[owner] = handles = [];
+            }
+
+            handles.Add(handle);
+        }
+    }
+
+    private bool Forget(ulong ino, ulong owner)
+    {
+        lock (_lock)
+        {
+            if (!_owners.TryGetValue(ino, out var owners) || !owners.Remove(owner))
+            {
+                return false;
+            }
+
+            if (owners.Count == 0)
+            {
+                _owners.Remove(ino);
+            }
+
+            return true;
+        }
+    }
+
+    private ulong[] TakeOwners(ulong ino, ulong handle)
+    {
+        lock (_lock)
+        {
+            if (!_owners.TryGetValue(ino, out var owners))
+            {
+                return [];
+            }
+
+            ulong[] taken = [.. owners.Where(entry => entry.Value.Contains(handle)).Select(entry => entry.Key)];
+            foreach (var owner in taken)
+            {
+                Forget(ino, owner);
+            }
+
+            return taken;
+        }
     }
 }

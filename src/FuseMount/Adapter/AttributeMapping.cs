@@ -56,7 +56,9 @@ internal static class AttributeMapping
         },
     };
 
-    public static long FromFuse(ulong seconds, uint nanoseconds) => ((long)seconds * NanosecondsPerSecond) + nanoseconds;
+    /// <summary>A time outside 1677 to 2262 is held at the end of that range, as file systems with a smaller range than the kernel's do.</summary>
+    public static long FromFuse(ulong seconds, uint nanoseconds) => (long)Int128.Clamp(
+        ((Int128)(long)seconds * NanosecondsPerSecond) + nanoseconds, long.MinValue, long.MaxValue);
 
     private static long Seconds(long ns) => Math.DivRem(ns, NanosecondsPerSecond) is var (s, rest) && rest < 0 ? s - 1 : ns / NanosecondsPerSecond;
 

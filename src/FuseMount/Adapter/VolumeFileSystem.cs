@@ -2,6 +2,7 @@ using EphemeralFs.Client;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Fuse;
+using EphemeralFs.Interop;
 using EphemeralFs.Rpc.Messages;
 using FileMode = EphemeralFs.Core.FileMode;
 
@@ -77,6 +78,11 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         }
 
         var message = ToMessage(r.NodeId, r.In<FuseSetattrIn>());
+        if ((message.Fields & (SetAttrFields.Uid | SetAttrFields.Gid)) != 0 && await self.LosesSetgidAsync(r))
+        {
+            message = message with { Fields = message.Fields | SetAttrFields.KillSetgid };
+        }
+
         var (status, attributes) = await self.Volume.Files.SetAttrAsync(operation, message);
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
@@ -165,7 +171,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
     public override void ListXAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
         var (status, names) = await self.Volume.Namespace.ListXattrAsync(r.NodeId);
-        ReplyXattr(r, status, names);
+        ReplyXattr(r, status, r.Uid == 0 ? names : WithoutTrusted(names));
     });
 
     public override void RemoveXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
@@ -237,6 +243,30 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
     private static bool IsSupportedXattr(ReadOnlySpan<byte> name) =>
         name.StartsWith("user."u8) || name.StartsWith("trusted."u8) || name.StartsWith("security."u8);
 
+    /// <summary>xattr(7): the names of <c>trusted.</c> attributes are for the privileged only; the kernel checks all but the list.</summary>
+    private static ReadOnlyMemory<byte> WithoutTrusted(ReadOnlyMemory<byte> names)
+    {
+        if (names.Span.IndexOf("trusted."u8) < 0)
+        {
+            return names;
+        }
+
+        var visible = new byte[names.Length];
+        var length = 0;
+        for (var rest = names.Span; rest.Length > 0;)
+        {
+            var name = rest[..(rest.IndexOf((byte)0) + 1)];
+            rest = rest[name.Length..];
+            if (!name.StartsWith("trusted."u8))
+            {
+                name.CopyTo(visible.AsSpan(length));
+                length += name.Length;
+            }
+        }
+
+        return visible.AsMemory(0, length);
+    }
+
     private static SetAttrRequest ToMessage(ulong ino, in FuseSetattrIn input)
     {
         var fields = SetAttrFields.None;
@@ -273,6 +303,23 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
                 fields |= field;
             }
         }
+    }
+
+    /// <summary>
+    /// Whether a chown clears set-group-ID although the group may not execute: where the caller is neither privileged nor in the file's group
+    /// (setattr_should_drop_sgid in fs/attr.c). The kernel leaves that to us too and does not tell of supplementary groups.
+    /// </summary>
+    private async ValueTask<bool> LosesSetgidAsync(FuseRequest request)
+    {
+        if (request.Uid == 0)
+        {
+            return false;
+        }
+
+        var (status, attributes) = await AttributesAsync(request.NodeId);
+        return status == Status.OK && !attributes.IsDirectory
+            && (attributes.Mode & (FileMode.SetGid | FileMode.GroupExecute)) == FileMode.SetGid
+            && attributes.Gid != request.Gid && !ProcessControlThreads.IsInGroup((int)request.Pid, attributes.Gid);
     }
 
     private async ValueTask MakeAsync(

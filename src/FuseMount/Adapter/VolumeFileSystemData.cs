@@ -120,7 +120,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
     });
 
     public override void FSync(FuseRequest request) => request.Run(this, static async (r, self) =>
-        r.ReplyError(await self.Volume.Files.FlushAsync(r.In<FuseFsyncIn>().Fh)));
+        r.ReplyError(await self.Volume.Files.SyncAsync(r.In<FuseFsyncIn>().Fh)));
 
     public override void SyncFs(FuseRequest request) => request.Run(this, static async (r, self) =>
         r.ReplyError(await self.Volume.Files.FlushAllAsync()));
@@ -137,9 +137,10 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
         if ((input.ReleaseFlags & FuseReleaseFlags.FLOCK_UNLOCK) != 0)
         {
-            await self.Volume.Locks.SetAsync(operation, r.NodeId, input.LockOwner, flock: true, wait: false, new LockRange(LockType.Unlock, 0, long.MaxValue, 0));
+            await self.Volume.Locks.SetFlockAsync(operation, r.NodeId, input.LockOwner, wait: false, LockType.Unlock);
         }
 
+        await self.Volume.Locks.ReleaseHandleAsync(operation, r.NodeId, input.Fh);
         await self.Volume.Files.CloseAsync(operation, input.Fh);
         ReplyStatus(r, Status.OK);
     });
@@ -233,8 +234,9 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
                 operation.Interrupted = r.InterruptToken;
             }
 
-            var flock = (input.LkFlags & FuseLkFlags.FLOCK) != 0;
-            ReplyStatus(r, await self.Volume.Locks.SetAsync(operation, r.NodeId, input.Owner, flock, wait, ToRange(input.Lock)));
+            ReplyStatus(r, (input.LkFlags & FuseLkFlags.FLOCK) != 0
+                ? await self.Volume.Locks.SetFlockAsync(operation, r.NodeId, input.Owner, wait, (LockType)input.Lock.Type)
+                : await self.Volume.Locks.SetAsync(operation, r.NodeId, input.Fh, input.Owner, wait, ToRange(input.Lock)));
         }
         finally
         {

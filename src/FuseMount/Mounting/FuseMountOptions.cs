@@ -19,6 +19,9 @@ public sealed record FuseMountOptions
 
     public bool NoExec { get; init; }
 
+    /// <summary>Reading does not move access times; shown in the mount table, so that programs can know.</summary>
+    public bool NoAtime { get; init; } = true;
+
     /// <summary>Users other than the mounting one may enter. By fusermount3 only if /etc/fuse.conf says <c>user_allow_other</c>.</summary>
     public bool AllowOther { get; init; } = true;
 

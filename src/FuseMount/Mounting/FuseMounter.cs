@@ -140,7 +140,8 @@ public static class FuseMounter
         MountFlags flags = (options.ReadOnly ? MountFlags.ReadOnly : 0)
             | (options.NoSuid ? MountFlags.NoSuid : 0)
             | (options.NoDev ? MountFlags.NoDev : 0)
-            | (options.NoExec ? MountFlags.NoExec : 0);
+            | (options.NoExec ? MountFlags.NoExec : 0)
+            | (options.NoAtime ? MountFlags.NoAtime : 0);
         // rootmode: the kernel only wants to know that it is a directory.
         string data = string.Create(
             CultureInfo.InvariantCulture, $"fd={fd},rootmode=40000,user_id={Mounts.UserId},group_id={Mounts.GroupId}")
@@ -264,6 +265,10 @@ public static class FuseMounter
         if (options.NoExec)
         {
             yield return "noexec";
+        }
+        if (options.NoAtime)
+        {
+            yield return "noatime";
         }
         if (options.AllowOther)
         {

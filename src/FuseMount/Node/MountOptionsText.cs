@@ -22,11 +22,12 @@ internal static class MountOptionsText
                 "nodev" => options with { NoDev = true },
                 "exec" => options with { NoExec = false },
                 "noexec" => options with { NoExec = true },
+                "noatime" => options, // always
                 "allow_other" => options with { AllowOther = true },
                 "default_permissions" => options with { DefaultPermissions = true },
                 "nonempty" => options with { NonEmpty = true },
                 _ => throw new MountException(
-                    Errno.EINVAL, $"unknown mount option '{word}'; known are ro, rw, suid, nosuid, dev, nodev, exec, noexec, allow_other, default_permissions, nonempty"),
+                    Errno.EINVAL, $"unknown mount option '{word}'; known are ro, rw, suid, nosuid, dev, nodev, exec, noexec, noatime, allow_other, default_permissions, nonempty"),
             };
         }
 

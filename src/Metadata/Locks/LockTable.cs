@@ -167,6 +167,24 @@ public sealed class LockTable
         }
     }
 
+    /// <summary>Drops what a session holds on an inode; what it waits for stays.</summary>
+    /// <param name="session">Session id.</param>
+    /// <param name="ino">Inode number.</param>
+    /// <param name="granted">Requests of others that were granted because of it.</param>
+    public void ReleaseSession(ulong session, ulong ino, ICollection<LockTicket> granted)
+    {
+        if (!_sessions.TryGetValue(session, out var inodes) || !inodes.Contains(ino))
+        {
+            return;
+        }
+
+        var locks = _inodes[ino];
+        HeldCount -= locks.HeldCount;
+        locks.DropSession(session);
+        HeldCount += locks.HeldCount;
+        Settle(ino, locks, session, granted);
+    }
+
     /// <summary>Forgets an inode that is gone.</summary>
     /// <param name="ino">Inode number.</param>
     /// <param name="dropped">Requests that waited for it.</param>

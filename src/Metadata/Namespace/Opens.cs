@@ -68,6 +68,9 @@ public static class Opens
         if (opener.Readers + opener.Writers == 0)
         {
             extras.RemoveOpenerAt(index);
+
+            // No handle, no lock: what the node has not dropped it has forgotten (OFD locks that a replaced daemon took).
+            state.Locks.ReleaseSession(session.Id, open.Ino, context.Granted);
             if (extras.OpenerCount == 0)
             {
                 extras.Linkable = false;

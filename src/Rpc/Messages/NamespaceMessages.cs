@@ -20,6 +20,9 @@ public enum SetAttrFields : uint
 
     /// <summary>Clear set-user-ID and, where group execute is set, set-group-ID (a write, truncate or chown by a program without CAP_FSETID).</summary>
     KillSuidgid = 256,
+
+    /// <summary>Clear set-group-ID also where group execute is not set: the caller is neither privileged nor in the file's group.</summary>
+    KillSetgid = 512,
 }
 
 /// <summary>The inode that an operation found, made or changed.</summary>

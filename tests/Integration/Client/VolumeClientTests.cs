@@ -118,6 +118,43 @@ public sealed class VolumeClientTests
     }
 
     [Fact]
+    public async Task ALostWriteIsToldOnceToEveryHandleThatWasOpen()
+    {
+        using var cluster = new MiniCluster(storageServers: 1, tierBytes: 4 << 20);
+        using var a = cluster.NewNode("a");
+        var first = await a.Create("f");
+        var second = await a.Open("f", HandleFlags.Write);
+        await a.Write(first, 0, Random(8 << 20));
+        Assert.Equal(Errno.ENOSPC, await a.Files.SyncAsync(first));
+        Assert.Equal(Errno.OK, await a.Files.SyncAsync(first));
+        var third = await a.Open("f", HandleFlags.Write);
+        Assert.Equal(Errno.OK, await a.Files.SyncAsync(third));
+        Assert.Equal(Errno.ENOSPC, await a.Files.FlushAsync(second));
+        Assert.Equal(Errno.OK, await a.Files.FlushAsync(second));
+
+        // What did not fit is gone; the file can be written again.
+        await a.Write(first, 0, Random(100_000));
+        Assert.Equal(Errno.OK, await a.Files.SyncAsync(first));
+        await a.Close(first);
+        await a.Close(second);
+        await a.Close(third);
+    }
+
+    [Fact]
+    public async Task BytesOfAFileWithoutANameAreCommittedByFsync()
+    {
+        using var cluster = new MiniCluster();
+        using var a = cluster.NewNode("a");
+        var (status, handle, reply) = await a.Do(o => a.Files.TmpfileAsync(o, Ino.Root, 0x81A4, 0, 0, HandleFlags.Write, OpenFlags.Write));
+        Assert.Equal(Status.OK, status);
+        await a.Write(handle, 0, Random(100_000));
+        Assert.Equal(Errno.OK, await a.Files.SyncAsync(handle));
+        var committed = await a.Volume.Session.QueryAsync<GetAttrRequest, EntryReply>(new(reply.Attributes.Ino));
+        Assert.Equal(100_000UL, committed.Value.Attributes.Size);
+        await a.Close(handle);
+    }
+
+    [Fact]
     public async Task TwoWritersSeeEachOther()
     {
         using var cluster = new MiniCluster();

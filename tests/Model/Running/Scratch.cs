@@ -46,11 +46,12 @@ public static class Scratch
             while (calls.ReadDirectory(fd, buffer, entries) > 0)
             {
             }
-            calls.Close(fd);
+            // Through the open directory: one lookup for each name however deep the tree is.
             foreach (var entry in entries.Where(entry => entry.Name is not ("." or "..")))
             {
-                RemoveBytes($"{path}/{entry.Name}");
+                RemoveBytes($"/proc/self/fd/{fd}/{entry.Name}");
             }
+            calls.Close(fd);
             result = calls.Unlink(AT_FDCWD, path, AT_REMOVEDIR);
         }
         return result;

@@ -91,7 +91,6 @@ public sealed class TreeSnapshot
         while ((read = calls.ReadDirectory(fd, directoryBuffer, children)) > 0)
         {
         }
-        calls.Close(fd);
         string fault = read < 0 ? $"getdents fails with {Errors.Name(-read)} " : "";
         var seen = new HashSet<string>(StringComparer.Ordinal);
         foreach (var child in children)
@@ -107,8 +106,10 @@ public sealed class TreeSnapshot
         seen.Remove("..");
         foreach (var child in children.Where(child => seen.Remove(child.Name)))
         {
-            Add(relative == "." ? child.Name : $"{relative}/{child.Name}", $"{path}/{child.Name}", child, depth + 1);
+            // Through the open directory: one lookup for each call however deep the tree is.
+            Add(relative == "." ? child.Name : $"{relative}/{child.Name}", $"/proc/self/fd/{fd}/{child.Name}", child, depth + 1);
         }
+        calls.Close(fd);
     }
 
     private static string Contradiction(DirectoryEntry listed, in FileStatus status)

@@ -8,7 +8,7 @@ internal static unsafe partial class Native
 {
     public const int AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, AT_EACCESS = 0x200, AT_REMOVEDIR = 0x200, AT_SYMLINK_FOLLOW = 0x400, AT_EMPTY_PATH = 0x1000;
     public const int O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0x40, O_EXCL = 0x80, O_TRUNC = 0x200, O_APPEND = 0x400, O_NONBLOCK = 0x800,
-        O_DSYNC = 0x1000, O_NOATIME = 0x40000, O_CLOEXEC = 0x80000, O_SYNC = 0x101000, O_PATH = 0x200000;
+        O_DSYNC = 0x1000, O_NOATIME = 0x40000, ST_NOATIME = 1024, O_CLOEXEC = 0x80000, O_SYNC = 0x101000, O_PATH = 0x200000;
     public static readonly int O_DIRECT = Arm ? 0x10000 : 0x4000;
     public static readonly int O_DIRECTORY = Arm ? 0x4000 : 0x10000;
     public static readonly int O_NOFOLLOW = Arm ? 0x8000 : 0x20000;

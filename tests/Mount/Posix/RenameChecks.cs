@@ -179,6 +179,7 @@ public abstract class RenameChecks(ITestTarget target) : PosixChecks(target)
         MakeDirectory("b");
         Make("a/f", kind);
         Statx file = Stat(P("a/f"));
+        WaitForTick(file);
         Touches(Touch.Modify | Touch.Change, P("a"), () => Touches(Touch.Modify | Touch.Change, P("b"), () => Ok(Native.Rename(P("a/f"), P("b/f")))));
         Assert.Equal(Touch.Change, Difference(file, Stat(P("b/f"))));
         Touches(Touch.Nothing, P("b"), () => Fails(Errno.ENOENT, Native.Rename(P("b/missing"), P("b/x"))));

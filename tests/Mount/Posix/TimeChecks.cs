@@ -195,17 +195,19 @@ public abstract class TimeChecks(ITestTarget target) : PosixChecks(target)
     [Fact]
     public void ReadingMovesAtimeWhenItIsOlderThanMtime()
     {
-        // What every mount does by default ("relatime"): the first read after a change is recorded.
+        // What every mount does by default ("relatime"): the first read after a change is recorded. One that says noatime records none.
+        Ok(Native.StatFileSystem(Scratch, out Statvfs space));
+        Touch read = (space.Flags & Native.ST_NOATIME) != 0 ? Touch.Nothing : Touch.Access;
         MakeFile("f", "content");
         Ok(Native.Utimens(P("f"), new Timespec(1000, 0), new Timespec(2000, 0)));
-        Touches(Touch.Access, P("f"), () => ReadAll(P("f")));
+        Touches(read, P("f"), () => ReadAll(P("f")));
         MakeDirectory("d");
         MakeFile("d/entry", "x");
         Ok(Native.Utimens(P("d"), new Timespec(1000, 0), new Timespec(2000, 0)));
-        Touches(Touch.Access, P("d"), () => Entries(P("d")));
+        Touches(read, P("d"), () => Entries(P("d")));
         Ok(Native.Symlink("content", P("s")));
         Ok(Native.Utimens(P("s"), new Timespec(1000, 0), new Timespec(2000, 0), Native.AT_SYMLINK_NOFOLLOW));
-        Touches(Touch.Access, P("s"), () => Readlink(P("s")));
+        Touches(read, P("s"), () => Readlink(P("s")));
     }
 
     [Fact]

@@ -44,7 +44,7 @@ public sealed class GeneratedTree
         directories.Add(root);
         while (files.Count < fileCount)
         {
-            string directory = $"{random.Pick<string>([.. directories.TakeLast(12), root])}/d{directories.Count:d4}";
+            string directory = $"{random.Pick<string>([.. directories])}/d{directories.Count:d4}";
             Check(calls.MakeDirectory(AT_FDCWD, directory, 0x1ED), directory);
             directories.Add(directory);
             for (int i = 0; i < FilesPerDirectory && files.Count < fileCount; i++)

@@ -258,6 +258,18 @@ public sealed class LockTableTests
     }
 
     [Fact]
+    public void ASessionThatHasNoHandleOnAnInodeHasNoLockOnItEither()
+    {
+        Set(A, LockType.Write, 0, 9);
+        Set(B, LockType.Write, 20, 29);
+        Assert.Equal(LockOutcome.Queued, _table.Set(1, C, false, new LockRange(LockType.Write, 0, 5, 0), wait: true, out var waiting, _granted));
+        _table.ReleaseSession(A.Session, 1, _granted);
+        Assert.Equal([waiting], _granted);
+        Assert.Equal([(0UL, 5UL, LockType.Write)], HeldBy(C));
+        Assert.Equal(1, _table.HeldCount);
+    }
+
+    [Fact]
     public void ASnapshotRestoresToAnEqualTable()
     {
         Set(B, LockType.Read, 0, 9, ino: 7);

@@ -174,7 +174,8 @@ public class DataOperationTests
         var time = _v.Attributes(file).CtimeNs;
         var version = _v.Attributes(file).DataVersion;
         Assert.Equal(Status.OK, _v.TryResize(file, 20_000));
-        Assert.Equal((time, version), (_v.Attributes(file).CtimeNs, _v.Attributes(file).DataVersion));
+        Assert.True(_v.Attributes(file).CtimeNs > time, "a truncation moves the times, to whatever size");
+        Assert.Equal(version, _v.Attributes(file).DataVersion);
         Assert.Equal(Errno.EFBIG.ToStatus(), _v.TryResize(file, 1UL << 63));
         Assert.Equal(Errno.EISDIR.ToStatus(), _v.TryResize(Root, 0));
         Assert.Equal(Status.OK, _v.TryMknod(Root, "p", FileMode.Fifo, out var fifo));

@@ -6,9 +6,6 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 /// <summary>chmod, chown, utimens and truncate.</summary>
 public static class SetAttr
 {
-    private const SetAttrFields Explicit = SetAttrFields.Mode | SetAttrFields.Uid | SetAttrFields.Gid | SetAttrFields.Atime
-        | SetAttrFields.Mtime | SetAttrFields.AtimeNow | SetAttrFields.MtimeNow;
-
     /// <summary>EISDIR or EINVAL for a size of what is no regular file, EFBIG.</summary>
     public static Status Apply(VolumeState v, OpContext c, in SetAttrRequest q, out EntryReply r)
     {
@@ -21,31 +18,30 @@ public static class SetAttr
 
         ref var attributes = ref inode.Attributes;
         var fields = q.Fields;
-        var touched = (fields & Explicit) != 0 || (fields & SetAttrFields.Size) == 0;
         if ((fields & SetAttrFields.Size) != 0)
         {
             status = v.FindFile(q.Ino, out _);
             if (status == Status.OK)
             {
-                var sizeBefore = attributes.Size;
                 status = v.Resize(c, inode, q.Size);
-                if (status == Status.OK && attributes.Size != sizeBefore)
-                {
-                    // As on tmpfs: a truncation to the size that the file has leaves the times alone.
-                    attributes.MtimeNs = c.TimeNs;
-                    touched = true;
-                }
             }
 
             if (status != Status.OK)
             {
                 return status;
             }
+
+            attributes.MtimeNs = c.TimeNs;
         }
 
         if ((fields & SetAttrFields.KillSuidgid) != 0)
         {
             inode.KillSuidgid();
+        }
+
+        if ((fields & SetAttrFields.KillSetgid) != 0)
+        {
+            attributes.Mode &= ~FileMode.SetGid;
         }
 
         if ((fields & SetAttrFields.Mode) != 0)
@@ -78,11 +74,7 @@ public static class SetAttr
             attributes.MtimeNs = (fields & SetAttrFields.MtimeNow) != 0 ? c.TimeNs : q.MtimeNs;
         }
 
-        if (touched)
-        {
-            attributes.CtimeNs = c.TimeNs;
-        }
-
+        attributes.CtimeNs = c.TimeNs;
         r = new EntryReply(attributes);
         return Status.OK;
     }
