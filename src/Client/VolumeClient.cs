@@ -36,7 +36,7 @@ public sealed class VolumeClient : IDisposable
         _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts);
+        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, invalidatePages);
         Namespace = new VolumeNamespace(Session, Grants, Files);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }

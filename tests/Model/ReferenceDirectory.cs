@@ -7,9 +7,10 @@ public sealed class ReferenceDirectory : IDisposable
 {
     private static int counter;
 
-    public ReferenceDirectory()
+    /// <param name="within">The parent; null for the default.</param>
+    public ReferenceDirectory(string? within = null)
     {
-        string parent = Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_REFERENCE") ?? "/dev/shm";
+        string parent = within ?? Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_REFERENCE") ?? "/dev/shm";
         Location = Path.Combine(parent, $"ephemeralfs-reference-{Environment.ProcessId}-{Interlocked.Increment(ref counter)}");
         Directory.CreateDirectory(Location);
     }

@@ -8,7 +8,8 @@ namespace EphemeralFs.Client.Files;
 
 /// <summary>What a program does with open files: open, read, write, flush, close, and the calls that change where bytes are.</summary>
 public sealed class OpenFiles(
-    MetadataSession session, GrantPool grants, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts)
+    MetadataSession session, GrantPool grants, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts,
+    Func<ulong, ValueTask> writeBackPages)
 {
     /// <summary>The table of handles.</summary>
     public FileTable Table { get; } = table;
@@ -103,8 +104,9 @@ public sealed class OpenFiles(
     }
 
     /// <summary>Writes. With O_APPEND on a file that other nodes write too, the server decides where; <c>Offset</c> tells.</summary>
+    /// <remarks><paramref name="isPage"/>: the bytes of a page that a program wrote earlier, through a mapping; they belong to their offset.</remarks>
     public async ValueTask<(Errno Errno, int Written, ulong Offset)> WriteAsync(
-        Operation operation, ulong handle, ulong offset, ReadOnlyMemory<byte> data, bool killSuidgid)
+        Operation operation, ulong handle, ulong offset, ReadOnlyMemory<byte> data, bool killSuidgid, bool isPage = false)
     {
         if (!TryGetFile(handle, out var record, out var file))
         {
@@ -118,7 +120,7 @@ public sealed class OpenFiles(
         }
 
         var flags = (HandleFlags)record.Flags;
-        if (file.Mode == DataMode.Through && (flags & HandleFlags.Append) != 0)
+        if (file.Mode == DataMode.Through && (flags & HandleFlags.Append) != 0 && !isPage)
         {
             return await flusher.AppendAsync(operation, file, data, killSuidgid);
         }
@@ -216,6 +218,12 @@ public sealed class OpenFiles(
         {
             var result = await session.MutateAsync<SetAttrRequest, EntryReply>(operation, request);
             return (result.Status, result.IsOk ? Overlay(result.Value.Attributes) : default);
+        }
+
+        if ((request.Fields & (SetAttrFields.Mtime | SetAttrFields.MtimeNow | SetAttrFields.Size)) == SetAttrFields.Mtime && file.Writers > 0)
+        {
+            // Stores through a mapping that the kernel wrote back later would move the time that is set now: have them first.
+            await writeBackPages(request.Ino);
         }
 
         return await ChangeAsync(file, async () =>

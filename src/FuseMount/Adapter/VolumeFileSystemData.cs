@@ -88,7 +88,10 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         var input = r.In<FuseWriteIn>();
         operation.Interrupted = r.InterruptToken;
         var kill = (input.WriteFlags & FuseWriteFlags.KILL_SUIDGID) != 0;
-        var (errno, written, offset) = await self.Volume.Files.WriteAsync(operation, input.Fh, input.Offset, r.PayloadMemory, kill);
+
+        // A page that the kernel writes back comes through any handle, also one with O_APPEND, and belongs where it says.
+        var isPage = (input.WriteFlags & FuseWriteFlags.CACHE) != 0;
+        var (errno, written, offset) = await self.Volume.Files.WriteAsync(operation, input.Fh, input.Offset, r.PayloadMemory, kill, isPage);
         KillPoint.Hit("node.before-reply");
         if (errno != Errno.OK)
         {
@@ -175,7 +178,9 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
     public override void FAllocate(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
         var input = r.In<FuseFallocateIn>();
-        ReplyStatus(r, await self.Volume.Files.FallocateAsync(operation, input.Fh, input.Mode, input.Offset, input.Length, killSuidgid: true));
+
+        // Unlike WRITE it has no flag for a caller without CAP_FSETID.
+        ReplyStatus(r, await self.Volume.Files.FallocateAsync(operation, input.Fh, input.Mode, input.Offset, input.Length, killSuidgid: r.Uid != 0));
     });
 
     public override void LSeek(FuseRequest request) => request.Run(this, static async (r, self) =>

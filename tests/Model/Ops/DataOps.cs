@@ -107,12 +107,18 @@ public sealed record ReadAt(int Slot, long Offset, int Length) : Op
 /// </summary>
 public sealed record MapWrite(int Slot, long Offset, int Length, int Seed, bool Msync) : Op
 {
+    private const int PageBytes = 4096;
+
     public override IReadOnlyList<int> UsedSlots() => [Slot];
 
     public override Outcome Apply(Tree tree)
     {
-        int length = MapRead.Within(tree, Slot, Offset, Length);
-        long written = tree.Calls.MapWrite(tree.Fd(Slot), Offset, Pattern.Bytes(Seed, length), Msync);
+        // What a store into the rest of the last page leaves there when the file grows over it is unspecified: mmap(2), BUGS.
+        long offset = tree.Calls.Stat(tree.Fd(Slot), "", AT_EMPTY_PATH, out var status) == 0 && Offset >= status.Size
+            ? Math.Max(Offset, (status.Size + PageBytes - 1) / PageBytes * PageBytes)
+            : Offset;
+        int length = MapRead.Within(tree, Slot, offset, Length);
+        long written = tree.Calls.MapWrite(tree.Fd(Slot), offset, Pattern.Bytes(Seed, length), Msync);
         if (written > 0)
         {
             tree.NoteWrite(Slot);

@@ -50,6 +50,21 @@ public abstract unsafe class MappingChecks(ITestTarget target) : PosixChecks(tar
     }
 
     [Fact]
+    public void ATimeSetByHandAfterAStoreSurvivesItsWriteBack()
+    {
+        MakeFile("f", Pattern(100_000));
+        int fd = Open(P("f"), Native.O_RDWR);
+        Span<byte> map = Map(fd, 100_000, Both, Native.MAP_SHARED);
+        "stored"u8.CopyTo(map[50_000..]);
+        Ok(Native.Futimens(fd, new Timespec(5, 6), new Timespec(7, 8)));
+        Ok(Native.Msync(Address(map), map.Length, Native.MS_SYNC));
+        Unmap(map);
+        Close(fd);
+        Assert.Equal(7_000_000_008, Stat(P("f")).Modify.Nanoseconds);
+        Assert.Equal("stored"u8, File.ReadAllBytes(P("f")).AsSpan(50_000, 6));
+    }
+
+    [Fact]
     public void StoresInASharedMappingAreReadAfterMsync()
     {
         byte[] content = Pattern(100_000);

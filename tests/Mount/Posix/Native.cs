@@ -17,7 +17,7 @@ internal static unsafe partial class Native
     // ---- mount(2), credentials, namespaces: for fixtures ----
 
     public const int MNT_DETACH = 2;
-    public const ulong MS_RDONLY = 1, MS_REMOUNT = 32, MS_BIND = 4096;
+    public const ulong MS_RDONLY = 1, MS_REMOUNT = 32, MS_NOATIME = 1024, MS_BIND = 4096;
 
     [LibraryImport("libc", EntryPoint = "mount", SetLastError = true, StringMarshallingCustomType = typeof(BytePathMarshaller))]
     private static partial int MountCall(string source, string target, string type, ulong flags, string? data);

@@ -34,6 +34,22 @@ public sealed class ModelCounterexamples(VolumeFixture volume)
         {"op":"stat","Path":"f1"}
         """);
 
+    // Every fallocate cleared the bits, root's too.
+    [Fact]
+    public void Root_allocates_without_clearing_set_user_id() => OneNode("""
+        {"op":"open","Slot":4,"Path":"f2","Flags":66,"Mode":2541}
+        {"op":"fallocate","Slot":4,"Mode":3,"Offset":262144,"Length":8193}
+        """);
+
+    // The kernel wrote the mapping's page back through the handle with O_APPEND, and the page was appended.
+    [Fact]
+    public void A_mapped_page_is_not_appended() => TwoNodes("""
+        {"op":"open","Slot":2,"Path":"f1","Flags":65,"Mode":420}
+        {"op":"write","Slot":2,"Length":1,"Seed":169071}
+        {"op":"open","Path":"f1","Flags":1026,"Mode":2541}
+        {"op":"mapwrite","Length":1,"Seed":441014,"Msync":true}
+        """);
+
     private void OneNode(string sequence) => Check(sequence, volume.First);
 
     private void TwoNodes(string sequence) => Check(sequence, volume.First, volume.Second);

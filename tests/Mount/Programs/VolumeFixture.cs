@@ -1,6 +1,7 @@
 using EphemeralFs.Tests.Model;
 using EphemeralFs.Tests.Model.Running;
 using EphemeralFs.Tests.Model.Trees;
+using EphemeralFs.Tests.Mount.Posix;
 
 namespace EphemeralFs.Tests.Mount.Programs;
 
@@ -12,7 +13,7 @@ public sealed class VolumeFixture : IDisposable
 {
     private const string SecondNode = "second";
 
-    private readonly ReferenceDirectory reference = new();
+    private readonly ReferenceDirectory reference;
     private readonly string? home;
     private int counter;
 
@@ -22,6 +23,7 @@ public sealed class VolumeFixture : IDisposable
         {
             First = given;
             Second = Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_SUBJECT_B") is { Length: > 0 } other ? other : given;
+            reference = new ReferenceDirectory();
             return;
         }
         home = Directory.CreateTempSubdirectory("efsprog").FullName;
@@ -29,6 +31,10 @@ public sealed class VolumeFixture : IDisposable
         File.SetUnixFileMode(home, (UnixFileMode)0b111_101_101);
         First = Directory.CreateDirectory(Path.Combine(home, "a")).FullName;
         Second = Directory.CreateDirectory(Path.Combine(home, "b")).FullName;
+        // Reading moves no access times on the volume (S82), so it must not on the reference.
+        string tmpfs = Directory.CreateDirectory(TmpfsPath(home)).FullName;
+        Expect.Ok(Native.Mount("tmpfs", tmpfs, "tmpfs", Native.MS_NOATIME, null));
+        reference = new ReferenceDirectory(tmpfs);
         try
         {
             // The launcher builds the program if its sources changed; a slow build is not a slow start.
@@ -75,6 +81,8 @@ public sealed class VolumeFixture : IDisposable
         Stop()?.MustSucceed();
     }
 
+    private static string TmpfsPath(string home) => Path.Combine(home, "reference");
+
     private void MountSecond() => Program(60, "mount", "tmp", Second, "--node", SecondNode).MustSucceed();
 
     private CommandResult? Stop()
@@ -83,6 +91,7 @@ public sealed class VolumeFixture : IDisposable
         {
             return null;
         }
+        Expect.Ok(Native.Unmount(TmpfsPath(home), Native.MNT_DETACH));
         var down = Program(120, "down");
         if (down.ExitCode == 0)
         {
