@@ -155,6 +155,9 @@ public abstract class TimeChecks(ITestTarget target) : PosixChecks(target)
         int fd = Open(P("f"), Native.O_RDWR);
         Touches(Touch.Modify | Touch.Change, P("f"), () => Ok(Native.Ftruncate(fd, 8192)));
         Touches(Touch.Modify | Touch.Change, P("f"), () => Ok(Native.Ftruncate(fd, 8192)));
+        MakeFile("empty", "");
+        Touches(Touch.Nothing, P("empty"), () => Ok(Native.Truncate(P("empty"), 0)));
+        Touches(Touch.Modify | Touch.Change, P("empty"), () => Ok(Native.Truncate(P("empty"), 1)));
     }
 
     [Fact]

@@ -18,6 +18,9 @@ public static class SetAttr
 
         ref var attributes = ref inode.Attributes;
         var fields = q.Fields;
+
+        // As on tmpfs, truncate(2) of a file without pages to the size that it has changes nothing. (ftruncate(2) says that times move.)
+        var isNothing = fields == SetAttrFields.Size && attributes.Size == q.Size && attributes.AllocatedBytes == 0;
         if ((fields & SetAttrFields.Size) != 0)
         {
             status = v.FindFile(q.Ino, out _);
@@ -31,7 +34,7 @@ public static class SetAttr
                 return status;
             }
 
-            attributes.MtimeNs = c.TimeNs;
+            attributes.MtimeNs = isNothing ? attributes.MtimeNs : c.TimeNs;
         }
 
         if ((fields & SetAttrFields.KillSuidgid) != 0)
@@ -74,7 +77,7 @@ public static class SetAttr
             attributes.MtimeNs = (fields & SetAttrFields.MtimeNow) != 0 ? c.TimeNs : q.MtimeNs;
         }
 
-        attributes.CtimeNs = c.TimeNs;
+        attributes.CtimeNs = isNothing ? attributes.CtimeNs : c.TimeNs;
         r = new EntryReply(attributes);
         return Status.OK;
     }
