@@ -104,7 +104,10 @@ public sealed class OpenFiles(
     }
 
     /// <summary>Writes. With O_APPEND on a file that other nodes write too, the server decides where; <c>Offset</c> tells.</summary>
-    /// <remarks><paramref name="isPage"/>: the bytes of a page that a program wrote earlier, through a mapping; they belong to their offset.</remarks>
+    /// <remarks>
+    /// <paramref name="isPage"/>: the bytes of a page that a program wrote earlier, through a mapping. They belong to their offset, and nobody waits for
+    /// them: the kernel may write them back because another node wants them dropped, whose write they would wait for in turn.
+    /// </remarks>
     public async ValueTask<(Errno Errno, int Written, ulong Offset)> WriteAsync(
         Operation operation, ulong handle, ulong offset, ReadOnlyMemory<byte> data, bool killSuidgid, bool isPage = false)
     {
@@ -125,8 +128,13 @@ public sealed class OpenFiles(
             return await flusher.AppendAsync(operation, file, data, killSuidgid);
         }
 
-        var through = file.Mode == DataMode.Through || (flags & HandleFlags.Sync) != 0;
+        var through = !isPage && (file.Mode == DataMode.Through || (flags & HandleFlags.Sync) != 0);
         var (error, written) = await writer.WriteAsync(operation, file, offset, data, through, killSuidgid);
+        if (isPage && file.Mode == DataMode.Through)
+        {
+            flusher.FlushInBackground(file);
+        }
+
         return (through ? Told(file, handle, error) : error, written, offset);
     }
 

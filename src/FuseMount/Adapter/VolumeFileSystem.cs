@@ -78,7 +78,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         }
 
         var message = ToMessage(r.NodeId, r.In<FuseSetattrIn>());
-        if ((message.Fields & (SetAttrFields.Uid | SetAttrFields.Gid)) != 0 && await self.LosesSetgidAsync(r))
+        if ((message.Fields & (SetAttrFields.KillSuidgid | SetAttrFields.Size)) == SetAttrFields.KillSuidgid && await self.LosesSetgidAsync(r))
         {
             message = message with { Fields = message.Fields | SetAttrFields.KillSetgid };
         }
@@ -171,7 +171,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
     public override void ListXAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
         var (status, names) = await self.Volume.Namespace.ListXattrAsync(r.NodeId);
-        ReplyXattr(r, status, r.Uid == 0 ? names : WithoutTrusted(names));
+        ReplyXattr(r, status, r.Uid == 0 || names.Span.IndexOf("trusted."u8) < 0 || ProcessControlThreads.IsAdministrator((int)r.Pid) ? names : WithoutTrusted(names));
     });
 
     public override void RemoveXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
@@ -246,11 +246,6 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
     /// <summary>xattr(7): the names of <c>trusted.</c> attributes are for the privileged only; the kernel checks all but the list.</summary>
     private static ReadOnlyMemory<byte> WithoutTrusted(ReadOnlyMemory<byte> names)
     {
-        if (names.Span.IndexOf("trusted."u8) < 0)
-        {
-            return names;
-        }
-
         var visible = new byte[names.Length];
         var length = 0;
         for (var rest = names.Span; rest.Length > 0;)
@@ -280,8 +275,8 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         Add(FuseSetattrValid.MTIME_NOW, SetAttrFields.MtimeNow, input);
         Add(FuseSetattrValid.KILL_SUIDGID, SetAttrFields.KillSuidgid, input);
 
-        // With HANDLE_KILLPRIV_V2 clearing the bits at chown is our part, whoever calls: include/uapi/linux/fuse.h.
-        if ((input.Valid & (FuseSetattrValid.UID | FuseSetattrValid.GID)) != 0)
+        // With HANDLE_KILLPRIV_V2 clearing the bits at chown is our part, whoever calls: include/uapi/linux/fuse.h. A request for nothing is chown(-1, -1).
+        if ((input.Valid & (FuseSetattrValid.UID | FuseSetattrValid.GID)) != 0 || fields == SetAttrFields.None)
         {
             fields |= SetAttrFields.KillSuidgid;
         }

@@ -22,16 +22,16 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         {
             var input = r.In<FuseOpenIn>();
             var kill = (input.OpenFlags & FuseOpenInFlags.KILL_SUIDGID) != 0;
-            var (status, handle, _) = await self.Volume.Files.OpenAsync(
+            var (status, handle, reply) = await self.Volume.Files.OpenAsync(
                 operation, r.NodeId, LinuxOpenFlags.ToHandle(input.Flags), LinuxOpenFlags.ToOpen(input.Flags, kill));
-            ReplyOpen(r, status, handle);
+            ReplyOpen(r, status, handle, CachingOf(reply));
         });
     }
 
     public override void OpenDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
         var (status, handle, _) = await self.Volume.Files.OpenAsync(operation, r.NodeId, HandleFlags.Directory, OpenFlags.Directory);
-        ReplyOpen(r, status, handle);
+        ReplyOpen(r, status, handle, FuseOpenFlags.None);
     });
 
     public override void Create(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
@@ -214,12 +214,18 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
     private static LockRange ToRange(in FuseFileLock fuse) => new((LockType)fuse.Type, fuse.Start, fuse.End, fuse.Pid);
 
-    private static void ReplyOpen(FuseRequest request, Status status, ulong handle)
+    /// <summary>
+    /// Files that several nodes have open bypass the page cache: a cached write holds its pages until it is answered, and of two nodes that write
+    /// at the same time each would wait for the other to drop pages. So at most one node, the first writer, has cached handles.
+    /// </summary>
+    private static FuseOpenFlags CachingOf(in OpenReply reply) => reply.Mode == DataMode.Through ? FuseOpenFlags.DIRECT_IO : FuseOpenFlags.None;
+
+    private static void ReplyOpen(FuseRequest request, Status status, ulong handle, FuseOpenFlags flags)
     {
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
         {
-            request.ReplyOpen(handle, default);
+            request.ReplyOpen(handle, flags);
         }
         else
         {
@@ -299,7 +305,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
         {
-            request.ReplyCreate(AttributeMapping.ToEntry(Volume.Files.Overlay(reply.Attributes)), new FuseOpenOut { Fh = handle });
+            request.ReplyCreate(AttributeMapping.ToEntry(Volume.Files.Overlay(reply.Attributes)), new FuseOpenOut { Fh = handle, OpenFlags = CachingOf(reply) });
         }
         else
         {

@@ -50,6 +50,22 @@ public sealed class ModelCounterexamples(VolumeFixture volume)
         {"op":"mapwrite","Length":1,"Seed":441014,"Msync":true}
         """);
 
+    // chown(-1, -1) is a SETATTR without a field.
+    [Fact]
+    public void A_chown_of_nothing_clears_set_user_id() => OneNode("""
+        {"op":"open","Slot":1,"Path":"f1","Flags":66,"Mode":2541}
+        {"op":"chown","Path":"f1","Uid":4294967295,"Gid":4294967295}
+        {"op":"stat","Path":"f1"}
+        """);
+
+    // A thread with another fsuid may keep CAP_SYS_ADMIN, which is what counts.
+    [Fact]
+    public void Who_administers_sees_the_names_of_trusted_attributes() => OneNode("""
+        {"op":"mkdir","Path":"d0","Mode":1533}
+        {"op":"setxattr","Path":"d0","Name":"trusted.a","Seed":269819,"Flags":1}
+        {"op":"listxattr","Path":"d0","As":1002}
+        """);
+
     private void OneNode(string sequence) => Check(sequence, volume.First);
 
     private void TwoNodes(string sequence) => Check(sequence, volume.First, volume.Second);
