@@ -146,7 +146,7 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
         if (SegmentCount > 0)
         {
             attributes.Size = Math.Max(attributes.Size, DirtyEnd);
-            attributes.MtimeNs = Math.Max(attributes.MtimeNs, DirtyTimeNs);
+            attributes.MtimeNs = DirtyTimeNs; // also when somebody had set a time in the future
             attributes.CtimeNs = Math.Max(attributes.CtimeNs, DirtyTimeNs);
             attributes.AllocatedBytes += ReservedBytes;
             if (KillsSuidgid && (attributes.Mode & (FileMode.SetUid | FileMode.SetGid)) != 0)

@@ -177,6 +177,18 @@ public abstract class TimeChecks(ITestTarget target) : PosixChecks(target)
     }
 
     [Fact]
+    public void AWriteTakesATimeInTheFutureBack()
+    {
+        MakeFile("f", "content");
+        int fd = Open(P("f"), Native.O_RDWR);
+        Ok(Native.Futimens(fd, new Timespec(4_500_000_000, 1), new Timespec(4_500_000_000, 2)));
+        WriteAll(fd, "X"u8, 0);
+        Assert.InRange(Fstat(fd).Modify.Nanoseconds, 1, Native.CoarseNow());
+        Close(fd);
+        Assert.InRange(Stat(P("f")).Modify.Nanoseconds, 1, Native.CoarseNow());
+    }
+
+    [Fact]
     public void LookingMovesNothing()
     {
         MakeDirectory("d");
