@@ -131,7 +131,13 @@ public sealed class OpGenerator
         return new Allocate(Slot(), mode, Offset(), random.Percent(95) ? Math.Max(1, Length()) : 0);
     }
 
-    private MakeNode MakeNode() => new MakeNode(random.Percent(70) ? FilePath() : Any(), random.Pick(S_IFREG, S_IFIFO, S_IFSOCK) | (Mode() & 0x1FF));
+    private MakeNode MakeNode()
+    {
+        string path = random.Percent(70) ? FilePath() : Any();
+        uint type = random.Pick(S_IFREG, S_IFIFO, S_IFSOCK);
+        // The two ends of a fifo meet in one kernel: on two nodes they are two fifos.
+        return new MakeNode(path, (type == S_IFIFO && options.Nodes > 1 ? S_IFSOCK : type) | (Mode() & 0x1FF));
+    }
 
     private Rename Rename()
     {
