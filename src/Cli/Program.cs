@@ -28,7 +28,7 @@ internal static class Program
             var parsed = CreateRoot().Parse(arguments);
             if (parsed.Action is ParseErrorAction)
             {
-                throw StartupException.Usage($"{parsed.Errors[0].Message.TrimEnd('.', ':')} (see '{Usage(parsed)} --help')");
+                throw StartupException.Usage($"{Mistake(parsed)} (see '{Usage(parsed)} --help')");
             }
 
             // Signals are handled where something has to be stopped.
@@ -61,6 +61,12 @@ internal static class Program
 
         return root;
     }
+
+    /// <summary>What is wrong with the command line; a word where a subcommand belongs is named.</summary>
+    private static string Mistake(ParseResult parsed) =>
+        parsed.CommandResult.Command.Subcommands.Count == 0 ? parsed.Errors[0].Message.TrimEnd('.', ':')
+        : parsed.UnmatchedTokens is [var word, ..] ? $"there is no command '{word}'"
+        : "no command given";
 
     /// <summary>"ephemeralfs volume create": the command that was meant.</summary>
     private static string Usage(ParseResult parsed)

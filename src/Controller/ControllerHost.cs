@@ -78,6 +78,8 @@ public sealed class ControllerHost : IRunningRole
             throw ListenErrors.Describe(_options.Listen, e);
         }
 
+        // Said only now: a controller that cannot listen says that and nothing else.
+        _logger.LogInformation("{Volumes} volumes are known", _state.Volumes("").Length);
         _server.Start();
     }
 

@@ -62,6 +62,7 @@ public static class RoleHost
 
         // Beside the role's own start: a web server takes as long to start as a role.
         var address = options.Text(CommonOptions.Metrics.Name);
+        MetricsServer.CheckFree(address);
         var metricsStart = address == "off"
             ? Task.FromResult<MetricsServer?>(null)
             : Task.Run<MetricsServer?>(

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using EphemeralFs.Interop;
 
 namespace EphemeralFs.Rpc;
 
@@ -88,12 +89,13 @@ public sealed class RpcServer : IDisposable
         {
             probe.Connect(endpoint.Address);
         }
-        catch (SocketException e) when (e.SocketErrorCode == SocketError.ConnectionRefused)
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.ConnectionRefused && UnixSocketFile.IsSocket(endpoint.UnixPath!))
         {
             File.Delete(endpoint.UnixPath!);
             return;
         }
 
+        // A live server, or a file of somebody else's.
         throw new SocketException((int)SocketError.AddressAlreadyInUse);
     }
 

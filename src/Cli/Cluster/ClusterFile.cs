@@ -70,13 +70,18 @@ public sealed record ClusterFile(
     public const int CurrentVersion = 1;
 
     /// <summary>Reads the file; null when there is none. A damaged one is an error that says what to do.</summary>
-    public static ClusterFile? Load(ClusterPaths paths) => JsonFiles.Load(paths.File, JsonFiles.Context.ClusterFile);
+    public static ClusterFile? Load(ClusterPaths paths) => Checked(JsonFiles.Load(paths.File, JsonFiles.Context.ClusterFile), paths.File);
 
     /// <summary>The cluster whose data was kept, or null.</summary>
-    public static ClusterFile? LoadKept(ClusterPaths paths) => JsonFiles.Load(paths.Kept, JsonFiles.Context.ClusterFile);
+    public static ClusterFile? LoadKept(ClusterPaths paths) => Checked(JsonFiles.Load(paths.Kept, JsonFiles.Context.ClusterFile), paths.Kept);
 
     /// <summary>Replaces the file.</summary>
     public void Save(ClusterPaths paths) => JsonFiles.Save(paths.File, this, JsonFiles.Context.ClusterFile);
+
+    private static ClusterFile? Checked(ClusterFile? file, string path) =>
+        file is null or { Version: CurrentVersion, Directory: not null, Controller: not null, Supervisor: not null, Roles: not null, Owned: not null }
+            ? file
+            : throw JsonFiles.Damaged(path, "something is missing, or another version wrote it", null);
 }
 
 /// <summary>Small JSON files that are replaced as a whole, so that a reader never sees half of one.</summary>
@@ -100,11 +105,18 @@ public static class JsonFiles
         {
             return null;
         }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new StartupException($"{path} cannot be read: run as the user who started the cluster, or name another state directory with --state", e);
+        }
         catch (JsonException e)
         {
-            throw new StartupException($"{path} is damaged ({e.Message.TrimEnd('.')}): stop the processes of this cluster and remove the state directory", e);
+            throw Damaged(path, e.Message.ReplaceLineEndings(" ").TrimEnd('.'), e);
         }
     }
+
+    internal static StartupException Damaged(string path, string how, Exception? e) =>
+        new($"{path} is damaged ({how}): take the cluster down with 'ephemeralfs down' and start again", e!);
 
     internal static void Save<T>(string path, T value, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type)
     {

@@ -29,6 +29,19 @@ internal static class ClusterProcesses
         return found;
     }
 
+    /// <summary>The command line of a process; empty when it has gone.</summary>
+    public static IReadOnlyList<string> Arguments(int pid)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{pid}/cmdline").Split('\0', StringSplitOptions.RemoveEmptyEntries);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
+    }
+
     /// <summary>Is it this program? A program that a user started from one of our processes inherits the mark, and is none of our business.</summary>
     private static bool IsOurs(string directory)
     {

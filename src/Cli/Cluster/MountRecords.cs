@@ -16,7 +16,17 @@ internal static class MountRecords
         File.WriteAllText(RecordOf(paths, directory), $"{node}\t{directory}");
     }
 
-    public static void Remove(ClusterPaths paths, string directory) => File.Delete(RecordOf(paths, directory));
+    public static void Remove(ClusterPaths paths, string directory)
+    {
+        try
+        {
+            File.Delete(RecordOf(paths, directory));
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // Nothing was ever mounted here.
+        }
+    }
 
     /// <summary>Everything that was written down.</summary>
     public static IReadOnlyList<(string Node, string Directory)> All(ClusterPaths paths)

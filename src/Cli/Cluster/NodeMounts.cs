@@ -1,5 +1,6 @@
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Mounting;
+using EphemeralFs.FuseMount.Node;
 using EphemeralFs.Hosting;
 using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
@@ -9,9 +10,42 @@ namespace EphemeralFs.Cli.Cluster;
 /// <summary>Mounts volumes through node daemons.</summary>
 internal static class NodeMounts
 {
+    /// <summary>The path as the mount table has it.</summary>
+    public static string Resolve(string directory)
+    {
+        if (directory.Length == 0)
+        {
+            throw StartupException.Usage("DIR is empty: give a directory");
+        }
+
+        try
+        {
+            return MountPaths.Resolve(directory);
+        }
+        catch (MountException e)
+        {
+            throw new StartupException(e.Message, e);
+        }
+    }
+
+    /// <summary>What is wrong with mount options, or null.</summary>
+    public static string? OptionsError(string options)
+    {
+        try
+        {
+            MountOptionsText.Parse(options, volume: "");
+            return null;
+        }
+        catch (MountException e)
+        {
+            return e.Message;
+        }
+    }
+
     /// <summary>Checks a mount point and what mounting needs, before anything is started. Gives the path as the mount table will have it.</summary>
     public static string Check(string directory)
     {
+        _ = Resolve(directory);
         try
         {
             var path = FuseMounter.CheckMountPoint(directory, nonEmpty: false);

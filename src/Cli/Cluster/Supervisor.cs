@@ -1,5 +1,6 @@
 using EphemeralFs.Core;
 using EphemeralFs.Hosting;
+using EphemeralFs.Hosting.Options;
 using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
 using Microsoft.Extensions.Logging;
@@ -67,6 +68,8 @@ internal sealed class Supervisor(UpOptions options, ClusterPaths paths, ILogger 
         Environment.SetEnvironmentVariable(Self.ClusterVariable, paths.State);
         _plan = TierPlan.Make(paths, options.Tiers, options.StorageServers, options.CapacityBytes);
         MakeDirectories(_plan);
+        // It configures 'up'; the roles have other options.
+        Environment.SetEnvironmentVariable(OptionLoader.ConfigVariable, null);
         _listener = new NotifyListener(paths.Socket("supervisor.sock"));
         Save();
 

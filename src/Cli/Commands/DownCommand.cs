@@ -33,7 +33,7 @@ internal static class DownCommand
         }
 
         var problems = new List<string>();
-        if (cluster is not null && ChildProcess.Find(cluster.Supervisor) is { } supervisor)
+        if (Supervisor(paths, cluster) is { } supervisor)
         {
             using (supervisor)
             {
@@ -54,6 +54,25 @@ internal static class DownCommand
         }
 
         return problems.Count == 0 ? ExitCodes.Success : ExitCodes.Failure;
+    }
+
+    /// <summary>The process of 'up', by the record or, when that is lost, by the lock that it holds.</summary>
+    private static ChildProcess? Supervisor(ClusterPaths paths, ClusterFile? cluster)
+    {
+        if (cluster is not null || !File.Exists(paths.SupervisorLock))
+        {
+            return cluster is null ? null : ChildProcess.Find(cluster.Supervisor);
+        }
+
+        if (ProcessControlLock.TryTake(paths.SupervisorLock, out var taken, out var owner) == Errno.OK)
+        {
+            taken!.Dispose();
+            return null;
+        }
+
+        // The lock says which process, its command line that it is no other 'down'.
+        var record = ProcessRecord.Of(owner);
+        return ClusterProcesses.Arguments(owner).Contains("up") ? ChildProcess.Find(record) : null;
     }
 
     private static ClusterFile? LoadOrNull(ClusterPaths paths, Func<ClusterPaths, ClusterFile?>? load = null)

@@ -5,6 +5,7 @@ using System.Text.Json;
 using EphemeralFs.FuseMount.Keeper;
 using EphemeralFs.Hosting;
 using EphemeralFs.Hosting.Options;
+using EphemeralFs.Interop;
 
 namespace EphemeralFs.Cli.Commands;
 
@@ -38,8 +39,19 @@ internal static class KeeperCommand
             throw StartupException.Usage($"--name: '{name}' {wrong}");
         }
 
+        var path = Path.GetFullPath(socket);
+        if (Path.Exists(path) && !UnixSocketFile.IsSocket(path))
+        {
+            throw new StartupException($"--socket: {path} is there and is no socket: remove it, or choose another path");
+        }
+
+        if (System.Text.Encoding.UTF8.GetByteCount(path) > Rpc.Endpoint.UnixPathMaxBytes)
+        {
+            throw StartupException.Usage($"--socket: {path} is longer than the {Rpc.Endpoint.UnixPathMaxBytes} bytes that the path of a unix socket may have: choose a shorter one");
+        }
+
         var human = !Console.IsErrorRedirected;
-        var options = new KeeperOptions { SocketPath = Path.GetFullPath(socket), NodeCommand = daemon, Log = line => Log(human, name, line) };
+        var options = new KeeperOptions { SocketPath = path, NodeCommand = daemon, Log = line => Log(human, name, line) };
         KeeperHost keeper;
         try
         {

@@ -46,6 +46,11 @@ internal static class MountCommand
             throw StartupException.Usage($"--node: '{node}' {wrong}");
         }
 
+        if (NodeMounts.OptionsError(options) is { } unknown)
+        {
+            throw StartupException.Usage($"-o: {unknown}");
+        }
+
         var path = NodeMounts.Check(directory);
         using (var client = new RpcClient(controller))
         {
@@ -62,6 +67,7 @@ internal static class MountCommand
             }
         }
 
+        StateDirectory.Make(paths);
         await NodeLauncher.EnsureRunningAsync(paths, node, controller.Text, [], stopping).ConfigureAwait(false);
         await NodeMounts.MountAsync(paths, node, volume, path, options).ConfigureAwait(false);
         Console.WriteLine($"volume {volume} is mounted at {path} by node {node}");

@@ -2,7 +2,9 @@ using System.CommandLine;
 using EphemeralFs.Cli.Cluster;
 using EphemeralFs.Cli.CommandLine;
 using EphemeralFs.Cli.Output;
+using EphemeralFs.Core;
 using EphemeralFs.Hosting;
+using EphemeralFs.Rpc;
 
 namespace EphemeralFs.Cli.Commands;
 
@@ -22,9 +24,11 @@ internal static class StatusCommand
         return command;
     }
 
-    private static async Task<int> RunAsync(ClusterPaths paths, Rpc.Endpoint? controller, bool json)
+    private static async Task<int> RunAsync(ClusterPaths paths, Endpoint? controller, bool json)
     {
-        var view = await ClusterStatus.ReadAsync(paths, controller).ConfigureAwait(false) ?? throw ClusterOptions.NotRunning(paths);
+        var view = await ClusterStatus.ReadAsync(paths, controller).ConfigureAwait(false) ?? throw (controller is null
+            ? ClusterOptions.NotRunning(paths)
+            : VolumeCommand.NoAnswer(controller, Status.Unavailable));
         if (json)
         {
             Console.WriteLine(StatusJson.Serialize(view));

@@ -21,16 +21,7 @@ internal static class UmountCommand
 
     private static async Task<int> RunAsync(ClusterPaths paths, string directory, bool lazy)
     {
-        string path;
-        try
-        {
-            path = MountPaths.Resolve(directory);
-        }
-        catch (MountException e)
-        {
-            throw new StartupException(e.Message, e);
-        }
-
+        var path = NodeMounts.Resolve(directory);
         if (!MountRecords.IsMounted(path))
         {
             MountRecords.Remove(paths, path);

@@ -32,9 +32,9 @@ internal static class UpCommand
         new("listen", OptionKind.Text, "unix", "unix, or tcp:ADDRESS:PORT as --port does for another address") { ValueName = "ADDRESS", Check = ListenError },
         CommonOptions.Metrics with { Check = value => value == "off" || (value.EndsWith(":0", StringComparison.Ordinal) && CommonOptions.Metrics.Check!(value) is null) ? null : "must be off or a loopback address with port 0, such as 127.0.0.1:0: each role takes a port of its own" },
         new("node", OptionKind.Text, "node-1", "Name of the node") { ValueName = "NAME", Check = CommonOptions.NameError },
-        new("mount-options", OptionKind.Text, null, "Mount options, separated by commas: ro, nosuid, nodev, noexec, allow_other") { ValueName = "OPTIONS" },
-        new("size", OptionKind.Size, null, "Quota of volume tmp, bytes [none]"),
-        new("inodes", OptionKind.Integer, null, "Quota of volume tmp, files and directories [none]") { ValueName = "N" },
+        new("mount-options", OptionKind.Text, null, "Mount options, separated by commas: ro, nosuid, nodev, noexec, allow_other") { ValueName = "OPTIONS", Check = NodeMounts.OptionsError },
+        new("size", OptionKind.Size, null, "Quota of volume tmp, bytes [none]") { Check = AboveZero },
+        new("inodes", OptionKind.Integer, null, "Quota of volume tmp, files and directories [none]") { ValueName = "N", Check = AboveZero },
         new("keep", OptionKind.Switch, "false", "Keep volumes when the cluster stops, for the next 'up --keep'; otherwise they are gone"),
         CommonOptions.LogLevel,
         CommonOptions.LogFormat,
@@ -232,6 +232,9 @@ internal static class UpCommand
 
     private static string? AtLeastTiers(string value) =>
         ByteSize.TryParse(value, out var bytes) && bytes >= 16L << 20 ? null : "is too small: give at least 16M";
+
+    /// <summary>0 would be no quota at all, as leaving it out is.</summary>
+    private static string? AboveZero(string value) => value.Any(c => c is > '0' and <= '9') ? null : "must be above 0; leave it out for no quota";
 
     private static string? ListenError(string value) =>
         value == "unix" || (value.StartsWith("tcp:", StringComparison.Ordinal) && Rpc.Endpoint.TryParse(value, out _, out _))

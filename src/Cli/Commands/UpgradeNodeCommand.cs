@@ -22,16 +22,16 @@ internal static class UpgradeNodeCommand
 
     private static int Run(ClusterPaths paths, string? name)
     {
-        var names = name is null ? NodeLauncher.Names(paths) : [name];
-        if (names.Count == 0)
+        var known = NodeLauncher.Names(paths);
+        if (known.Count == 0)
         {
             throw ClusterOptions.NotRunning(paths);
         }
 
-        foreach (var node in names)
+        foreach (var node in name is null ? known : [name])
         {
-            var record = NodeLauncher.Load(paths, node)
-                ?? throw new StartupException($"there is no node {node}: there are {string.Join(", ", NodeLauncher.Names(paths))}");
+            var record = (known.Contains(node) ? NodeLauncher.Load(paths, node) : null)
+                ?? throw new StartupException($"there is no node {node}: choose from {string.Join(", ", known)}");
             var command = DaemonCommand(record);
             try
             {

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using EphemeralFs.Hosting;
 using EphemeralFs.Hosting.Options;
+using EphemeralFs.Interop;
 using EphemeralFs.Metadata;
 using EphemeralFs.Rpc.Messages;
 
@@ -12,7 +13,9 @@ internal sealed class MetadataRole : IRunningRole
     private readonly MetadataHost _host;
     private readonly HeartbeatLoop _heartbeat;
 
-    private MetadataRole(MetadataHost host, HeartbeatLoop heartbeat) => (_host, _heartbeat) = (host, heartbeat);
+    private readonly ProcessControlLock _single;
+
+    private MetadataRole(MetadataHost host, HeartbeatLoop heartbeat, ProcessControlLock single) => (_host, _heartbeat, _single) = (host, heartbeat, single);
 
     public static readonly RoleDefinition Definition = new(
         "metadata",
@@ -42,6 +45,7 @@ internal sealed class MetadataRole : IRunningRole
     {
         await _heartbeat.DisposeAsync().ConfigureAwait(false);
         _host.Dispose();
+        _single.Dispose();
     }
 
     private static async Task<IRunningRole> StartAsync(RoleContext context, CancellationToken stopping)
@@ -49,6 +53,7 @@ internal sealed class MetadataRole : IRunningRole
         var options = context.Options;
         var state = RoleChecks.ExistingDirectory("--state", options.Path("state"));
         var listen = options.Endpoint("listen")!;
+        var single = RoleChecks.TakeDirectory("metadata server", state, "metadata.lock");
         MetadataHost host;
         try
         {
@@ -56,9 +61,10 @@ internal sealed class MetadataRole : IRunningRole
                 new MetadataOptions { StateDirectory = state, Endpoint = listen, SessionTimeoutMs = (int)options.Integer("session-timeout-ms") },
                 context.Logger);
         }
-        catch (SocketException e)
+        catch (Exception e)
         {
-            throw ListenErrors.Describe(listen, e);
+            single.Dispose();
+            throw e is SocketException socket ? ListenErrors.Describe(listen, socket) : e;
         }
 
         var name = options.Text("name");
@@ -70,6 +76,6 @@ internal sealed class MetadataRole : IRunningRole
         host.Start();
         heartbeat.Start();
         await heartbeat.WaitForRegistrationAsync(RoleChecks.RegistrationPatience, stopping).ConfigureAwait(false);
-        return new MetadataRole(host, heartbeat);
+        return new MetadataRole(host, heartbeat, single);
     }
 }

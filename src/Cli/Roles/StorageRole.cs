@@ -56,6 +56,7 @@ internal sealed class StorageRole : IRunningRole
         var options = context.Options;
         var listen = options.Endpoint("listen")!;
         var name = options.Text("name");
+        var state = RoleChecks.DirectoryToMake("--state", options.Path("state"));
         StorageHost host;
         try
         {
@@ -63,7 +64,7 @@ internal sealed class StorageRole : IRunningRole
             {
                 Endpoint = listen,
                 Name = name,
-                StateDirectory = options.Path("state"),
+                StateDirectory = state,
                 Tiers = [.. options.List("tier").Select(Tier)],
                 VerifyOnRead = options.IsOn("verify-on-read"),
                 Logger = context.Logger,

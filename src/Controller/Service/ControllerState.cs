@@ -49,7 +49,6 @@ public sealed class ControllerState : IDisposable
             return Open(directory, aliveTimeoutMs, logger);
         }
 
-        logger.LogInformation("{Records} records read: {Volumes} volumes", journal.Records.Count, state._volumes.All.Count);
         return state;
     }
 

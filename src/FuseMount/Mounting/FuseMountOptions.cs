@@ -25,6 +25,9 @@ public sealed record FuseMountOptions
     /// <summary>Users other than the mounting one may enter. By fusermount3 only if /etc/fuse.conf says <c>user_allow_other</c>.</summary>
     public bool AllowOther { get; init; } = true;
 
+    /// <summary>Fails where <see cref="AllowOther"/> is not allowed, instead of mounting for the user alone.</summary>
+    public bool RequireAllowOther { get; init; }
+
     /// <summary>The kernel checks permissions by mode, owner and group.</summary>
     public bool DefaultPermissions { get; init; } = true;
 

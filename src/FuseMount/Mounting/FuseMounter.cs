@@ -17,6 +17,8 @@ public static class FuseMounter
 {
     private const string DevicePath = "/dev/fuse";
 
+    private const string HelperConfiguration = "/etc/fuse.conf";
+
     /// <summary>Where fusermount3 is looked for beside PATH.</summary>
     private static readonly string[] HelperDirectories = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"];
 
@@ -169,6 +171,15 @@ public static class FuseMounter
             throw new MountException(
                 access, $"{directory}: no permission on {DevicePath}; run as root, or let users mount: chmod 666 {DevicePath}");
         }
+        if (options.AllowOther && !UserMayAllowOther())
+        {
+            if (options.RequireAllowOther)
+            {
+                throw new MountException(
+                    Errno.EPERM, $"{directory}: users may not mount with allow_other; write user_allow_other into {HelperConfiguration}, or leave allow_other out");
+            }
+            options = options with { AllowOther = false };
+        }
         string arguments = string.Join(',', HelperOptions(options));
         Errno errno = DescriptorSockets.Pair(out int kept, out int inherited);
         if (errno != Errno.OK)
@@ -281,6 +292,23 @@ public static class FuseMounter
         if (options.MaxReadBytes > 0)
         {
             yield return string.Create(CultureInfo.InvariantCulture, $"max_read={options.MaxReadBytes}");
+        }
+    }
+
+    /// <summary>Whether fusermount3 accepts allow_other from a user, fusermount3(1).</summary>
+    private static bool UserMayAllowOther()
+    {
+        if (Mounts.UserId == 0)
+        {
+            return true;
+        }
+        try
+        {
+            return File.ReadLines(HelperConfiguration).Any(line => line.Trim() == "user_allow_other");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
         }
     }
 

@@ -4,7 +4,7 @@ using EphemeralFs.FuseMount.Mounting;
 namespace EphemeralFs.FuseMount.Node;
 
 /// <summary>Mount options as users write them: comma-separated words of mount(8).</summary>
-internal static class MountOptionsText
+public static class MountOptionsText
 {
     /// <summary>Parses, or throws <see cref="MountException"/> (EINVAL) naming the word that is not known.</summary>
     public static FuseMountOptions Parse(string text, string volume)
@@ -23,7 +23,7 @@ internal static class MountOptionsText
                 "exec" => options with { NoExec = false },
                 "noexec" => options with { NoExec = true },
                 "noatime" => options, // always
-                "allow_other" => options with { AllowOther = true },
+                "allow_other" => options with { AllowOther = true, RequireAllowOther = true },
                 "default_permissions" => options with { DefaultPermissions = true },
                 "nonempty" => options with { NonEmpty = true },
                 _ => throw new MountException(

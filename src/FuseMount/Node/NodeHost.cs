@@ -50,7 +50,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     /// <summary>Takes over what the keeper holds and opens the control socket.</summary>
     public async Task StartAsync(CancellationToken cancellation = default)
     {
-        _heartbeat.Start();
+        // What can fail for a reason that the user has to mend comes first, before there is anything to log.
         if (_options.KeeperSocketPath.Length > 0)
         {
             _keeper = KeeperClient.Attach(new KeeperClientOptions
@@ -58,6 +58,12 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
                 SocketPath = _options.KeeperSocketPath,
                 Log = line => _logger.LogInformation("keeper: {Line}", line),
             });
+        }
+
+        _server = new RpcServer(_options.ControlEndpoint, this);
+        _heartbeat.Start();
+        if (_keeper is not null)
+        {
             _ = ObeyKeeperAsync(_keeper);
             foreach (var entry in _keeper.Inherited.Where(e => e.Key.StartsWith(MountKeyPrefix, StringComparison.Ordinal)))
             {
@@ -65,7 +71,6 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
             }
         }
 
-        _server = new RpcServer(_options.ControlEndpoint, this);
         _server.Start();
         await _heartbeat.WaitForRegistrationAsync(TimeSpan.FromMilliseconds(_options.DeadlineMs), cancellation);
     }

@@ -16,6 +16,27 @@ public sealed class MetricsServer : IAsyncDisposable
     /// <summary>Base address with the real port: <c>http://127.0.0.1:9100</c>.</summary>
     public string Endpoint => _application.Urls.First();
 
+    /// <summary>Throws when the address is taken, before anything else starts. Costs nothing, unlike <see cref="StartAsync"/>.</summary>
+    public static void CheckFree(string address)
+    {
+        if (address == "off")
+        {
+            return;
+        }
+
+        var (ip, port) = Parse(address);
+        using var probe = new System.Net.Sockets.Socket(ip.AddressFamily, System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Tcp);
+        try
+        {
+            probe.Bind(new IPEndPoint(ip, port));
+            probe.Listen(1);
+        }
+        catch (System.Net.Sockets.SocketException e)
+        {
+            throw InUse(address, e);
+        }
+    }
+
     /// <summary>Starts serving.</summary>
     /// <param name="address">HOST:PORT on loopback; port 0 is any free one.</param>
     /// <param name="values">Read at each request.</param>
@@ -27,11 +48,7 @@ public sealed class MetricsServer : IAsyncDisposable
         Func<string?> healthy,
         CancellationToken stopping)
     {
-        var colon = address.LastIndexOf(':');
-        var host = address[..colon].Trim('[', ']');
-        var ip = host == "localhost" ? IPAddress.Loopback : IPAddress.Parse(host);
-        var port = int.Parse(address.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture);
-
+        var (ip, port) = Parse(address);
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Logging.ClearProviders();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(options =>
@@ -50,7 +67,7 @@ public sealed class MetricsServer : IAsyncDisposable
         catch (IOException e) when (e.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException or System.Net.Sockets.SocketException)
         {
             await application.DisposeAsync().ConfigureAwait(false);
-            throw new StartupException($"--metrics {address} is in use: stop the other process, choose another port, or use port 0 for any free one", e);
+            throw InUse(address, e);
         }
 
         return new MetricsServer(application);
@@ -63,6 +80,16 @@ public sealed class MetricsServer : IAsyncDisposable
         await _application.StopAsync(deadline.Token).ConfigureAwait(false);
         await _application.DisposeAsync().ConfigureAwait(false);
     }
+
+    private static (IPAddress Ip, int Port) Parse(string address)
+    {
+        var colon = address.LastIndexOf(':');
+        var host = address[..colon].Trim('[', ']');
+        return (host == "localhost" ? IPAddress.Loopback : IPAddress.Parse(host), int.Parse(address.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture));
+    }
+
+    private static StartupException InUse(string address, Exception e) =>
+        new($"--metrics {address} is in use: stop the other process, choose another port, or use port 0 for any free one", e);
 
     private static Task AnswerAsync(HttpContext context, Func<IEnumerable<(string Name, string Labels, double Value)>> values, Func<string?> healthy)
     {

@@ -8,6 +8,9 @@ public static class OptionLoader
     /// <summary>Names the file; itself a flag or a variable, never a key of the file.</summary>
     public const string ConfigName = "config";
 
+    /// <summary>Names the file when the flag does not.</summary>
+    public const string ConfigVariable = OptionSpec.Prefix + "CONFIG";
+
     /// <summary>Variables with our prefix that are no options: switches for debugging, and what the tests and benchmarks use.</summary>
     private static readonly string[] s_otherVariables = ["TRACE", "DEBUG", "STATE", "CLUSTER", "KILL_AT", "SEED", "STEPS", "REPLAY", "SOAK_SECONDS"];
 
@@ -36,7 +39,7 @@ public static class OptionLoader
         CheckVariables(environment, specs, known);
         var file = flags.TryGetValue(ConfigName, out var given) && given.Length > 0
             ? given[^1]
-            : environment[OptionSpec.Prefix + "CONFIG"] as string;
+            : environment[ConfigVariable] as string;
         if (!string.IsNullOrEmpty(file))
         {
             foreach (var (key, found) in OptionFile.Read(file))

@@ -1,0 +1,144 @@
+using System.Text.Json;
+using EphemeralFs.FuseMount.Mounting;
+
+namespace EphemeralFs.Tests.Mount.Cli;
+
+/// <summary>Whatever part of a cluster is killed, <c>status</c> tells it, <c>down</c> takes away all that is left, and <c>up</c> starts afresh.</summary>
+public sealed class CrashTests
+{
+    /// <summary>The parts by which status knows them; "supervisor" for the process of up.</summary>
+    [Theory]
+    [InlineData("supervisor")]
+    [InlineData("keeper")]
+    [InlineData("node")]
+    [InlineData("keeper node")]
+    [InlineData("controller metadata storage")]
+    [InlineData("supervisor keeper")]
+    [InlineData("supervisor node keeper")]
+    [InlineData("supervisor controller metadata storage node")]
+    [InlineData("supervisor controller metadata storage node keeper")]
+    public void Down_takes_away_what_is_left(string killed)
+    {
+        using var cli = new CliHome();
+        var before = cli.Tree();
+        cli.Up();
+        cli.Run("mount", "tmp", cli.MakeDirectory("second"), "--node", "node-2").MustSucceed();
+        File.WriteAllText(Path.Combine(cli.Mount, "f"), "f");
+        Kill(cli.Status(), killed);
+
+        cli.Run("down").MustSucceed();
+        cli.NothingRemains();
+        Directory.Delete(Path.Combine(cli.Home, "second"));
+        Assert.Equal(before, cli.Tree());
+    }
+
+    [Theory]
+    [InlineData("supervisor")]
+    [InlineData("supervisor controller metadata storage node keeper")]
+    public void Up_starts_afresh_over_what_is_left(string killed)
+    {
+        using var cli = new CliHome();
+        cli.Up();
+        File.WriteAllText(Path.Combine(cli.Mount, "f"), "f");
+        var status = cli.Status();
+        Kill(status, killed);
+
+        cli.Up();
+        Assert.Empty(Directory.GetFileSystemEntries(cli.Mount));
+        File.WriteAllText(Path.Combine(cli.Mount, "g"), "g");
+        var afresh = cli.Status();
+        Assert.Empty(Pids(afresh).Intersect(Pids(status)));
+        Assert.Equal(Pids(afresh).Append(afresh.GetProperty("supervisor").GetProperty("pid").GetInt32()).Order(), cli.Processes().Order());
+    }
+
+    [Fact]
+    public void A_dead_supervisor_is_told_and_everything_goes_on()
+    {
+        using var cli = new CliHome();
+        cli.Up();
+        Kill(cli.Status(), "supervisor");
+        var status = cli.Status();
+        Assert.False(status.GetProperty("supervisor").GetProperty("alive").GetBoolean());
+        Assert.False(status.GetProperty("healthy").GetBoolean());
+        Assert.Contains("supervisor", cli.Run("status").MustSucceed(), StringComparison.Ordinal);
+        File.WriteAllText(Path.Combine(cli.Mount, "f"), "goes on");
+        string directory = cli.MakeDirectory("second");
+        cli.Run("mount", "tmp", directory, "--node", "node-2").MustSucceed();
+        Assert.Equal("goes on", File.ReadAllText(Path.Combine(directory, "f")));
+    }
+
+    [Fact]
+    public void A_role_that_dies_is_told_and_started_again()
+    {
+        using var cli = new CliHome();
+        cli.Up();
+        File.WriteAllText(Path.Combine(cli.Mount, "f"), "here");
+        var status = cli.Status();
+        // All but the keeper, which holds the mount; it comes after them.
+        foreach (string role in new[] { "controller", "metadata", "storage", "node" })
+        {
+            Assert.True(Signals.Send(CliHome.PidOf(status, role), Signals.Kill));
+        }
+        // Programs wait meanwhile.
+        File.WriteAllText(Path.Combine(cli.Mount, "g"), "also here");
+        var healed = cli.Until(s => s.GetProperty("healthy").GetBoolean());
+        Assert.True(Signals.Send(CliHome.PidOf(status, "keeper"), Signals.Kill));
+        cli.Until(s => s.GetProperty("healthy").GetBoolean() && CliHome.PidOf(s, "keeper") != CliHome.PidOf(status, "keeper"));
+        Assert.All(new[] { "controller", "metadata", "storage", "node" }, role => Assert.Contains(
+            healed.List("roles"), r => r.Text("role") == role && r.GetProperty("restarts").GetInt32() == 1));
+        Assert.Equal("here", File.ReadAllText(Path.Combine(cli.Mount, "f")));
+        Assert.Equal("also here", File.ReadAllText(Path.Combine(cli.Mount, "g")));
+    }
+
+    [Theory]
+    [InlineData("{")]
+    [InlineData("{}")]
+    [InlineData("null")]
+    [InlineData(null)]
+    public void Records_that_are_damaged_or_lost_do_not_stop_down(string? text)
+    {
+        using var cli = new CliHome();
+        cli.Up();
+        string record = Path.Combine(cli.State, "cluster.json");
+        File.Delete(record);
+        if (text is not null)
+        {
+            File.WriteAllText(record, text);
+        }
+        Assert.True(cli.Run("status").ExitCode is 0 or 1);
+        var down = cli.Run("down");
+        // It may say so, in one line; what is wrong with that file is over with it.
+        Assert.True(down.ExitCode is 0 or 1 && down.Error.Count(c => c == '\n') <= 1, down.Describe());
+        Assert.Empty(cli.Processes());
+        Assert.Null(MountTable.Find(cli.Mount));
+        cli.NothingRemains();
+    }
+
+    [Fact]
+    public void What_a_dead_node_left_mounted_can_be_unmounted()
+    {
+        using var cli = new CliHome();
+        cli.Up();
+        Kill(cli.Status(), "supervisor keeper node");
+        Assert.NotNull(MountTable.Find(cli.Mount));
+        cli.Run("umount", cli.Mount).MustSucceed();
+        Assert.Null(MountTable.Find(cli.Mount));
+        // And mounted again, by a node that is started for it.
+        cli.Run("mount", "tmp", cli.Mount, "--node", "node-1").MustSucceed();
+        File.WriteAllText(Path.Combine(cli.Mount, "f"), "again");
+    }
+
+    private static IEnumerable<int> Pids(JsonElement status) => status.List("roles").Select(r => r.GetProperty("pid").GetInt32());
+
+    private static void Kill(JsonElement status, string parts)
+    {
+        foreach (string part in parts.Split(' '))
+        {
+            int[] pids = part == "supervisor"
+                ? [status.GetProperty("supervisor").GetProperty("pid").GetInt32()]
+                : [.. status.List("roles").Where(r => r.Text("role") == part).Select(r => r.GetProperty("pid").GetInt32())];
+            Assert.NotEmpty(pids);
+            Assert.All(pids, pid => Assert.True(Signals.Send(pid, Signals.Kill), $"{part} {pid} was not there"));
+        }
+    }
+}
