@@ -1,7 +1,6 @@
 using System.CommandLine;
 using EphemeralFs.Cli.Cluster;
 using EphemeralFs.Cli.CommandLine;
-using EphemeralFs.FuseMount.Mounting;
 using EphemeralFs.Hosting;
 
 namespace EphemeralFs.Cli.Commands;
