@@ -71,6 +71,13 @@ public sealed class ClusterPaths
         return Encoding.UTF8.GetByteCount(path) <= SocketPathMaxBytes ? path : Path.Combine(ShortSockets, Hash(relative) + ".sock");
     }
 
+    /// <summary>The state directory without --state; null when there is none.</summary>
+    public static string? Default =>
+        Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } variable ? Path.TrimEndingDirectorySeparator(Path.GetFullPath(variable))
+        : ProcessControl.EffectiveUserId == 0 ? "/var/lib/ephemeralfs"
+        : Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime ? Path.Combine(runtime, "ephemeralfs")
+        : null;
+
     /// <summary>From --state, else the variable, else the user's default.</summary>
     public static ClusterPaths Resolve(string? stateOption)
     {
@@ -79,18 +86,8 @@ public sealed class ClusterPaths
             return new ClusterPaths(stateOption);
         }
 
-        if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } variable)
-        {
-            return new ClusterPaths(variable);
-        }
-
-        if (ProcessControl.EffectiveUserId == 0)
-        {
-            return new ClusterPaths("/var/lib/ephemeralfs");
-        }
-
-        return Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
-            ? new ClusterPaths(Path.Combine(runtime, "ephemeralfs"))
+        return Default is { } state
+            ? new ClusterPaths(state)
             : throw StartupException.Usage("XDG_RUNTIME_DIR is not set, so there is no default state directory: give --state DIR or set EPHEMERALFS_STATE");
     }
 

@@ -162,7 +162,7 @@ internal static class UpCommand
     {
         var view = await ClusterStatus.ReadAsync(paths).ConfigureAwait(false) ?? throw ClusterOptions.NotRunning(paths);
         var program = Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_PROGRAM") ?? "./ephemeralfs";
-        var state = ClusterPaths.Resolve(null).State == paths.State ? "" : $" --state {paths.State}";
+        var state = ClusterPaths.Default == paths.State ? "" : $" --state {paths.State}";
         Console.WriteLine($"volume tmp is mounted at {view.Directory}");
         foreach (var role in view.Roles)
         {
