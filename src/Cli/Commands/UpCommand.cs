@@ -71,7 +71,17 @@ internal static class UpCommand
         var arguments = parsed.Tokens.Select(t => t.Value).Where(t => t is not "--detach" and not "-d");
         Environment.SetEnvironmentVariable(Self.ClusterVariable, paths.State);
         using var supervisor = ChildProcess.Start([.. Self.Command, .. arguments, "--notify-socket", socket], "/dev/null");
-        await listener.WaitUntilReadyAsync(supervisor, "the cluster", paths.Log("supervisor"), s_detachPatience, CancellationToken.None).ConfigureAwait(false);
+        try
+        {
+            await listener.WaitUntilReadyAsync(supervisor, "the cluster", paths.Log("supervisor"), s_detachPatience, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (StartupException)
+        {
+            // It has said why; what it made is gone when it has ended.
+            await supervisor.EndsWithinAsync(s_detachPatience).ConfigureAwait(false);
+            throw;
+        }
+
         await SummaryAsync(paths, detached: true).ConfigureAwait(false);
         return ExitCodes.Success;
     }
