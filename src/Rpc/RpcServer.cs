@@ -9,6 +9,9 @@ public sealed class RpcServer : IDisposable
 {
     private const int Backlog = 512;
 
+    /// <summary>After a failed accept, in milliseconds.</summary>
+    private const int AcceptPauseMs = 50;
+
     private readonly Socket _listener;
     private readonly IRpcHandler _handler;
     private readonly Lock _lock = new();
@@ -108,18 +111,21 @@ public sealed class RpcServer : IDisposable
             {
                 socket = _listener.Accept();
             }
-            catch (SocketException e) when (e.SocketErrorCode is SocketError.ConnectionAborted or SocketError.Interrupted)
-            {
-                continue;
-            }
             catch (Exception e) when (e is SocketException or ObjectDisposedException)
             {
-                if (!_disposed)
+                if (_disposed)
                 {
-                    RpcTrace.Sink($"rpc: accepting on {Endpoint} failed: {e.Message}");
+                    return;
                 }
 
-                return;
+                if (e is not SocketException { SocketErrorCode: SocketError.ConnectionAborted or SocketError.Interrupted })
+                {
+                    // Mostly a want of descriptors, and connections that end give some back: a server that stops accepting is a dead one.
+                    RpcTrace.Sink($"rpc: accepting on {Endpoint} failed: {e.Message}");
+                    Thread.Sleep(AcceptPauseMs);
+                }
+
+                continue;
             }
 
             var peer = new RpcPeer(socket, _handler);

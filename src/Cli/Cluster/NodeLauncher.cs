@@ -44,7 +44,7 @@ internal static class NodeLauncher
     public static async Task EnsureRunningAsync(
         ClusterPaths paths, string name, string controller, IReadOnlyList<string> nodeArguments, CancellationToken stopping)
     {
-        Environment.SetEnvironmentVariable(Self.ClusterVariable, paths.State);
+        Self.PrepareChildren(paths.State);
         ClusterPaths.MakePrivateDirectory(paths.Node(name));
         ClusterPaths.MakePrivateDirectory(paths.Logs);
         ClusterPaths.MakePrivateDirectory(Path.GetDirectoryName(paths.NodeSocket(name))!);
@@ -91,7 +91,7 @@ internal static class NodeLauncher
     /// <summary>Starts the keeper again after it died; it adopts the daemon, which lives on.</summary>
     public static ChildProcess RestartKeeper(ClusterPaths paths, NodeRecord node)
     {
-        Environment.SetEnvironmentVariable(Self.ClusterVariable, paths.State);
+        Self.PrepareChildren(paths.State);
         var keeper = ChildProcess.Start(node.Command, node.Log);
         JsonFiles.Save(RecordFile(paths, node.Name), node with { Keeper = keeper.Record }, JsonFiles.Context.NodeRecord);
         return keeper;

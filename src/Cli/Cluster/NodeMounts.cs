@@ -43,12 +43,14 @@ internal static class NodeMounts
     }
 
     /// <summary>Checks a mount point and what mounting needs, before anything is started. Gives the path as the mount table will have it.</summary>
-    public static string Check(string directory)
+    /// <param name="directory">As the user wrote it.</param>
+    /// <param name="options">Comma-separated mount options.</param>
+    public static string Check(string directory, string options)
     {
         _ = Resolve(directory);
         try
         {
-            var path = FuseMounter.CheckMountPoint(directory, nonEmpty: false);
+            var path = FuseMounter.CheckMountPoint(directory, nonEmpty: options.Split(',', StringSplitOptions.TrimEntries).Contains("nonempty"));
             FuseMounter.CheckDevice();
             return path;
         }

@@ -66,8 +66,7 @@ internal sealed class RoleProcess(
                 var delay = _backoff.DelayMs(failures);
                 logger.LogWarning("{Name} died ({Ending}); starting it again in {Delay} ms, see {Log}", name, ending, delay, paths.Log(name));
                 await Task.Delay(delay, _stop.Token).ConfigureAwait(false);
-                // A kill point is for one death.
-                Environment.SetEnvironmentVariable(KillPoint.Variable, null);
+                KillPoint.DisarmSuccessors();
                 _restarts++;
                 _child.Dispose();
                 await StartAsync(_stop.Token).ConfigureAwait(false);

@@ -65,7 +65,7 @@ internal sealed class Supervisor(UpOptions options, ClusterPaths paths, ILogger 
     public async Task StartAsync(bool madeState, CancellationToken stopping)
     {
         _madeState = madeState;
-        Environment.SetEnvironmentVariable(Self.ClusterVariable, paths.State);
+        Self.PrepareChildren(paths.State);
         _plan = TierPlan.Make(paths, options.Tiers, options.StorageServers, options.CapacityBytes);
         MakeDirectories(_plan);
         // It configures 'up'; the roles have other options.

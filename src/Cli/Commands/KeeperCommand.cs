@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using EphemeralFs.Cli.Cluster;
 using EphemeralFs.FuseMount.Keeper;
 using EphemeralFs.Hosting;
 using EphemeralFs.Hosting.Options;
@@ -50,6 +51,7 @@ internal static class KeeperCommand
             throw StartupException.Usage($"--socket: {path} is longer than the {Rpc.Endpoint.UnixPathMaxBytes} bytes that the path of a unix socket may have: choose a shorter one");
         }
 
+        Self.PrepareChildren();
         var human = !Console.IsErrorRedirected;
         var options = new KeeperOptions { SocketPath = path, NodeCommand = daemon, Log = line => Log(human, name, line) };
         KeeperHost keeper;

@@ -19,7 +19,7 @@ internal static class MountCommand
         var mountOptions = new Option<string?>("-o", "--options")
         {
             HelpName = "OPTIONS",
-            Description = "Separated by commas: ro, nosuid, nodev, noexec, allow_other, default_permissions",
+            Description = "Separated by commas: ro, nosuid, nodev, noexec, allow_other, default_permissions, nonempty",
         };
         var command = new Command("mount", "Mount a volume") { volume, directory, node, mountOptions };
         var cluster = new ClusterOptions(command, withController: true);
@@ -51,7 +51,7 @@ internal static class MountCommand
             throw StartupException.Usage($"-o: {unknown}");
         }
 
-        var path = NodeMounts.Check(directory);
+        var path = NodeMounts.Check(directory, options);
         using (var client = new RpcClient(controller))
         {
             // Before a daemon is started for it.

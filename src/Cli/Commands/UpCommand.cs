@@ -32,7 +32,7 @@ internal static class UpCommand
         new("listen", OptionKind.Text, "unix", "unix, or tcp:ADDRESS:PORT as --port does for another address") { ValueName = "ADDRESS", Check = ListenError },
         CommonOptions.Metrics with { Check = value => value == "off" || (value.EndsWith(":0", StringComparison.Ordinal) && CommonOptions.Metrics.Check!(value) is null) ? null : "must be off or a loopback address with port 0, such as 127.0.0.1:0: each role takes a port of its own" },
         new("node", OptionKind.Text, "node-1", "Name of the node") { ValueName = "NAME", Check = CommonOptions.NameError },
-        new("mount-options", OptionKind.Text, null, "Mount options, separated by commas: ro, nosuid, nodev, noexec, allow_other") { ValueName = "OPTIONS", Check = NodeMounts.OptionsError },
+        new("mount-options", OptionKind.Text, null, "Mount options, separated by commas: ro, nosuid, nodev, noexec, allow_other, nonempty") { ValueName = "OPTIONS", Check = NodeMounts.OptionsError },
         new("size", OptionKind.Size, null, "Quota of volume tmp, bytes [none]") { Check = AboveZero },
         new("inodes", OptionKind.Integer, null, "Quota of volume tmp, files and directories [none]") { ValueName = "N", Check = AboveZero },
         new("keep", OptionKind.Switch, "false", "Keep volumes when the cluster stops, for the next 'up --keep'; otherwise they are gone"),
@@ -66,10 +66,11 @@ internal static class UpCommand
     /// <summary>Starts this program again in the background, without --detach, and waits for its word.</summary>
     private static async Task<int> DetachAsync(ClusterPaths paths, ParseResult parsed)
     {
-        var socket = Path.Combine("/tmp", $"ephemeralfs-up-{Environment.ProcessId}-{Random.Shared.Next():x}.sock");
+        // Not in /tmp: that may be what is going to be mounted.
+        var socket = Path.Combine("/dev/shm", $"ephemeralfs-up-{Environment.ProcessId}-{Random.Shared.Next():x}.sock");
         using var listener = new NotifyListener(socket);
         var arguments = parsed.Tokens.Select(t => t.Value).Where(t => t is not "--detach" and not "-d");
-        Environment.SetEnvironmentVariable(Self.ClusterVariable, paths.State);
+        Self.PrepareChildren(paths.State);
         using var supervisor = ChildProcess.Start([.. Self.Command, .. arguments, "--notify-socket", socket], "/dev/null");
         try
         {
@@ -134,7 +135,7 @@ internal static class UpCommand
             made |= (before ?? kept)?.MadeState ?? false;
         }
 
-        var path = NodeMounts.Check(directory);
+        var path = NodeMounts.Check(directory, values.Text("mount-options"));
         if (notify is not null)
         {
             ClusterPaths.MakePrivateDirectory(paths.Logs);

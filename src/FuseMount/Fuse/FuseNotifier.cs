@@ -121,7 +121,9 @@ public sealed class FuseNotifier : IDisposable
         IoVec segment;
         segment.Base = message;
         segment.Length = (nuint)length;
+        KillPoint.Hit("node.before-notify");
         Errno errno = _connection.SendNotification(&segment);
+        KillPoint.Hit("node.after-notify");
         if (errno is Errno.OK or Errno.ENOENT)
         {
             Interlocked.Increment(ref _sent);

@@ -48,7 +48,7 @@ public static class FuseMounter
         if (!nonEmpty && !IsEmpty(directory, path))
         {
             throw new MountException(
-                Errno.ENOTEMPTY, $"{directory}: not empty; choose an empty directory, or allow hiding what is in it with --nonempty");
+                Errno.ENOTEMPTY, $"{directory}: not empty; choose an empty directory, or allow hiding what is in it with the mount option nonempty");
         }
         return path;
     }

@@ -335,6 +335,7 @@ internal sealed partial class VolumeService
             if (_lockWaiters.Remove(ticket.Id, out var operation))
             {
                 Unpark(operation);
+                KillPoint.Hit("metadata.before-reply");
                 operation.Call.Reply(default(Empty));
             }
         }

@@ -13,8 +13,9 @@ public sealed class VolumeFixture : IDisposable
 {
     private const string SecondNode = "second";
 
-    private readonly ReferenceDirectory reference;
-    private readonly string? home;
+    private readonly ReferenceDirectory reference = null!; // set by every constructor that returns
+    private readonly TestCluster? cluster;
+    private readonly string tmpfs = "";
     private int counter;
 
     public VolumeFixture()
@@ -26,25 +27,20 @@ public sealed class VolumeFixture : IDisposable
             reference = new ReferenceDirectory();
             return;
         }
-        home = Directory.CreateTempSubdirectory("efsprog").FullName;
-        // Other users' processes (PostgreSQL's) pass through it.
-        File.SetUnixFileMode(home, (UnixFileMode)0b111_101_101);
-        First = Directory.CreateDirectory(Path.Combine(home, "a")).FullName;
-        Second = Directory.CreateDirectory(Path.Combine(home, "b")).FullName;
-        // Reading moves no access times on the volume (S82), so it must not on the reference.
-        string tmpfs = Directory.CreateDirectory(TmpfsPath(home)).FullName;
-        Expect.Ok(Native.Mount("tmpfs", tmpfs, "tmpfs", Native.MS_NOATIME, null));
-        reference = new ReferenceDirectory(tmpfs);
+        cluster = new TestCluster("efsprog");
+        First = cluster.First;
+        Second = cluster.MakeDirectory("b");
+        tmpfs = cluster.MakeDirectory("reference");
         try
         {
-            // The launcher builds the program if its sources changed; a slow build is not a slow start.
-            Program(1200, "version").MustSucceed();
-            Program(120, "up", First, "--detach").MustSucceed();
-            MountSecond();
+            // Reading moves no access times on the volume (S82), so it must not on the reference.
+            Expect.Ok(Native.Mount("tmpfs", tmpfs, "tmpfs", Native.MS_NOATIME, null));
+            reference = new ReferenceDirectory(tmpfs);
+            cluster.Mount(Second, SecondNode);
         }
         catch
         {
-            Stop();
+            Dispose();
             throw;
         }
     }
@@ -56,7 +52,7 @@ public sealed class VolumeFixture : IDisposable
     public string Second { get; }
 
     /// <summary>Whether mounts are this fixture's own, so that they may be taken away and made again.</summary>
-    public bool OwnsMounts => home is not null;
+    public bool OwnsMounts => cluster is not null;
 
     /// <summary>New empty directories with one name on every side; removed when disposed.</summary>
     public Sides NewSides(string name)
@@ -68,8 +64,8 @@ public sealed class VolumeFixture : IDisposable
     /// <summary>Unmounts the volume from the second node and mounts it again.</summary>
     public void RemountSecond()
     {
-        Program(60, "umount", Second).MustSucceed();
-        MountSecond();
+        cluster!.Program(60, "umount", Second).Run().MustSucceed();
+        cluster.Mount(Second, SecondNode);
     }
 
     /// <summary>Where model runs take place, through the given directories of the volume.</summary>
@@ -77,42 +73,12 @@ public sealed class VolumeFixture : IDisposable
 
     public void Dispose()
     {
-        reference.Dispose();
-        Stop()?.MustSucceed();
-    }
-
-    private static string TmpfsPath(string home) => Path.Combine(home, "reference");
-
-    private void MountSecond() => Program(60, "mount", "tmp", Second, "--node", SecondNode).MustSucceed();
-
-    private CommandResult? Stop()
-    {
-        if (home is null)
+        reference?.Dispose();
+        if (cluster is not null)
         {
-            return null;
+            Native.Unmount(tmpfs, Native.MNT_DETACH);
+            cluster.Dispose();
         }
-        Expect.Ok(Native.Unmount(TmpfsPath(home), Native.MNT_DETACH));
-        var down = Program(120, "down");
-        if (down.ExitCode == 0)
-        {
-            Scratch.Remove(home);
-        }
-        return down;
-    }
-
-    private CommandResult Program(int seconds, params string[] arguments)
-    {
-        string root = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(root, "EphemeralFs.sln")))
-        {
-            root = Path.GetDirectoryName(root) ?? throw new InvalidOperationException($"no EphemeralFs.sln above {AppContext.BaseDirectory}");
-        }
-        // HOME is the caller's: the launcher may have to build, and dotnet wants it.
-        return new Command(home!, seconds, Path.Combine(root, "ephemeralfs"), arguments)
-            .With("EPHEMERALFS_STATE", Path.Combine(home!, "state"))
-            .With("HOME", Environment.GetEnvironmentVariable("HOME") ?? "/root")
-            .With("PATH", Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin")
-            .Run();
     }
 }
 

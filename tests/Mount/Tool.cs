@@ -1,4 +1,4 @@
-namespace EphemeralFs.Tests.Mount.Programs;
+namespace EphemeralFs.Tests.Mount;
 
 /// <summary>Programs that tests need, and the Debian packages that have them. A missing one is a failure that says what to install.</summary>
 public static class Tool

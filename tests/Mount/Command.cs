@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 
-namespace EphemeralFs.Tests.Mount.Programs;
+namespace EphemeralFs.Tests.Mount;
 
 /// <summary>What became of a program that was run.</summary>
 /// <param name="ExitCode">Its exit code; -1 if it had to be killed.</param>
