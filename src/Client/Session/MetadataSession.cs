@@ -18,6 +18,8 @@ public sealed class MetadataSession : IDisposable
     private long _lastSentMs = Environment.TickCount64;
     private int _renewEveryMs = Limits.SessionTimeoutMs / 4;
     private volatile bool _fenced;
+    private readonly Lock _lock = new(); // guards _disposed: the memory goes after it was set
+    private bool _disposed;
 
     /// <summary>Prepares a session; <see cref="OpenAsync"/> opens it.</summary>
     /// <param name="endpoint">The volume's metadata server.</param>
@@ -119,6 +121,11 @@ public sealed class MetadataSession : IDisposable
 
     public void Dispose()
     {
+        lock (_lock)
+        {
+            _disposed = true;
+        }
+
         _renewal.Dispose();
         _client.Dispose();
     }
@@ -136,6 +143,7 @@ public sealed class MetadataSession : IDisposable
             Volatile.Write(ref _memory.Header.Session, result.Value.Session);
             Root = result.Value.Root;
             _renewEveryMs = (int)Math.Max(1, result.Value.TimeoutMs / 4);
+            peer.Disconnected += _ => Renew();
         }
         else if (result.Status is Status.UnknownSession or Status.StaleEpoch)
         {
@@ -171,9 +179,33 @@ public sealed class MetadataSession : IDisposable
 
     private void RenewIfIdle()
     {
-        if (!_fenced && Environment.TickCount64 - Volatile.Read(ref _lastSentMs) >= _renewEveryMs / 2)
+        if (Environment.TickCount64 - Volatile.Read(ref _lastSentMs) >= _renewEveryMs / 2)
         {
-            _ = QueryAsync<RenewSessionRequest, Empty>(default).AsTask();
+            Renew();
         }
     }
+
+    /// <summary>
+    /// Also when a connection was lost: the server, or the one after it, may wait for this node to obey a recall, and other nodes wait for that.
+    /// A node with nothing to ask would leave them waiting until its next renewal.
+    /// </summary>
+    private void Renew()
+    {
+        CallHeader header;
+        lock (_lock)
+        {
+            if (_disposed || _fenced)
+            {
+                return;
+            }
+
+            header = Header();
+        }
+
+        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
+        _ = RenewAsync(header);
+    }
+
+    private async Task RenewAsync(CallHeader header) =>
+        Checked(await _client.CallAsync<RenewSessionRequest, Empty>(default, header, timeoutMs: _deadlineMs));
 }

@@ -29,6 +29,20 @@ internal sealed record ClusterProcess(int Pid, string Role, string Name)
         }
     }
 
+    /// <summary>For how long it has been running; nothing of a process that is gone.</summary>
+    public TimeSpan Age()
+    {
+        try
+        {
+            using var process = Process.GetProcessById(Pid);
+            return DateTime.Now - process.StartTime;
+        }
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException)
+        {
+            return TimeSpan.Zero;
+        }
+    }
+
     /// <summary>Open descriptors and threads, and resident bytes.</summary>
     public (int Descriptors, int Threads, long ResidentBytes) Usage()
     {

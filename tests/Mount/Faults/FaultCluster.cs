@@ -11,6 +11,9 @@ public sealed class FaultCluster : IDisposable
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
+    /// <summary>Longer than a start takes, and the second after which a death is no failure in a row: see RestartBackoff.</summary>
+    private static readonly TimeSpan SettledAfter = TimeSpan.FromSeconds(1.6);
+
     private readonly TestCluster cluster;
     private int counter;
 
@@ -70,6 +73,9 @@ public sealed class FaultCluster : IDisposable
 
     /// <summary>The processes of a role.</summary>
     internal IReadOnlyList<ClusterProcess> Find(string role) => [.. ClusterProcess.All(cluster.State).Where(process => process.Role == role)];
+
+    /// <summary>Waits until the processes of a role have lived long enough that the next death is answered at once again.</summary>
+    public void Settle(string role) => WaitUntil($"every {role} has lived for a while", () => Find(role) is { Count: > 0 } all && all.All(process => process.Age() > SettledAfter));
 
     /// <summary>Waits until something is so; a failed test with its description, and what the cluster says, when it does not come.</summary>
     public void WaitUntil(string what, Func<bool> condition)

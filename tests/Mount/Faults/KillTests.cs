@@ -73,6 +73,10 @@ public sealed class KillTests(FaultCluster cluster)
     {
         for (int death = 0; death < deaths && !running.Process.HasExited; death++)
         {
+            if (death % 3 == 2)
+            {
+                cluster.Settle(role);
+            }
             // A moment that nobody chose; not something that is waited for.
             Thread.Sleep(random.Next(100, 1200));
             KillOne(role, random, running);
@@ -83,7 +87,7 @@ public sealed class KillTests(FaultCluster cluster)
     {
         for (int death = 0; death < deaths && !running.Process.HasExited; death++)
         {
-            Thread.Sleep(random.Next(50, 700));
+            cluster.Settle(point[..point.IndexOf('.', StringComparison.Ordinal)]);
             // Either node may come by: the point is armed at both, and one death at least is wanted.
             string[] nodes = point.StartsWith("node.", StringComparison.Ordinal) ? [FaultCluster.FirstNode, FaultCluster.SecondNode] : [FaultCluster.FirstNode];
             Array.ForEach(nodes, node => cluster.Arm(point, node));
