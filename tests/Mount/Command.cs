@@ -105,6 +105,27 @@ public sealed class Command
 
         public Process Process { get; }
 
+        /// <summary>Waits until the program has printed a line; a failed test when it ends, or its time is up, without.</summary>
+        public void WaitForOutput(string expected)
+        {
+            bool ended;
+            do
+            {
+                // Looked at in this order: what it printed before its end still counts.
+                ended = Process.HasExited || clock.Elapsed > timeout;
+                lock (output)
+                {
+                    if (output.ToString().Split('\n').Contains(expected))
+                    {
+                        return;
+                    }
+                }
+                Thread.Sleep(1);
+            }
+            while (!ended);
+            Assert.Fail($"no line '{expected}': {Wait().Describe()}");
+        }
+
         /// <summary>Waits until the program ends or its time is up.</summary>
         public CommandResult Wait()
         {

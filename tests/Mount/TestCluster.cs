@@ -42,8 +42,8 @@ public sealed class TestCluster : IDisposable
     public string MakeDirectory(string name) => Directory.CreateDirectory(Path.Combine(Home, name)).FullName;
 
     /// <summary>Mounts volume tmp through another node.</summary>
-    public void Mount(string directory, string node, IReadOnlyDictionary<string, string>? environment = null) =>
-        With(Program(60, "mount", "tmp", directory, "--node", node), environment).Run().MustSucceed();
+    public void Mount(string directory, string node, IReadOnlyDictionary<string, string>? environment = null, params string[] options) =>
+        With(Program(60, ["mount", "tmp", directory, "--node", node, .. options]), environment).Run().MustSucceed();
 
     /// <summary>The program, told to use this cluster.</summary>
     public Command Program(int seconds, params string[] arguments)

@@ -14,6 +14,9 @@ internal static class NodeLauncher
 
     private const int AnswerMs = 2000;
 
+    /// <summary>A daemon that lives accepts at once; milliseconds.</summary>
+    private const int ConnectMs = 500;
+
     /// <summary>The nodes that were ever started here.</summary>
     public static IReadOnlyList<string> Names(ClusterPaths paths) => Directory.Exists(paths.Nodes)
         ? [.. Directory.EnumerateDirectories(paths.Nodes).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)]
@@ -119,6 +122,18 @@ internal static class NodeLauncher
                 }
             }
         }
+    }
+
+    /// <summary>Does the daemon listen, or is there a keeper that will start one? Without both nobody is worth waiting for.</summary>
+    public static async Task<bool> IsThereAsync(ClusterPaths paths, string name)
+    {
+        if (!File.Exists(paths.NodeSocket(name)))
+        {
+            return false;
+        }
+
+        using var client = new RpcClient(Endpoint.Unix(paths.NodeSocket(name)));
+        return await client.ConnectAsync(ConnectMs).ConfigureAwait(false) == Status.OK || KeeperAnswers(paths, name);
     }
 
     /// <summary>Does a keeper listen?</summary>

@@ -33,7 +33,7 @@ internal static class Teardown
     /// <summary>Unmounts one directory: by its daemon when that answers, else directly.</summary>
     public static async Task<string?> UnmountAsync(ClusterPaths paths, string node, string directory, bool lazy)
     {
-        if (File.Exists(paths.NodeSocket(node)))
+        if (await NodeLauncher.IsThereAsync(paths, node).ConfigureAwait(false))
         {
             using var client = new RpcClient(Endpoint.Unix(paths.NodeSocket(node)));
             var done = await client.CallAsync<UnmountRequest, Empty>(new(directory, lazy), timeoutMs: UnmountMs).ConfigureAwait(false);

@@ -18,6 +18,8 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     /// <summary>How long a clean handover waits for requests in flight; what is left is answered by the successor.</summary>
     private static readonly TimeSpan HandoverDrain = TimeSpan.FromSeconds(1);
 
+    private static readonly TimeSpan KeeperPatience = TimeSpan.FromSeconds(1);
+
     private readonly NodeOptions _options;
     private readonly ILogger _logger;
     private readonly NodeStorage _storage;
@@ -254,7 +256,12 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         await mount.FinishAsync();
         if (_keeper is not null)
         {
-            await _keeper.RemoveAsync(MountKeyPrefix + mount.Record.Id);
+            // While the keeper is dead nobody who unmounts waits for it: it hears of this when it is back.
+            var removed = _keeper.RemoveAsync(MountKeyPrefix + mount.Record.Id);
+            if (await Task.WhenAny(removed, Task.Delay(KeeperPatience)) == removed && removed.Exception is { } error)
+            {
+                _logger.LogWarning("{Directory}: the keeper did not let go: {Error}", mount.Record.Directory, error.GetBaseException().Message);
+            }
         }
 
         _heartbeat.Hurry();
