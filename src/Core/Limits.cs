@@ -54,8 +54,11 @@ public static class Limits
     /// <summary>How long a request waits for a server that is gone before EIO: longer than any restart.</summary>
     public const int RequestDeadlineMs = 30_000;
 
-    /// <summary>A session that was not renewed for this long is expired; longer than a daemon restart, as long as a server restart may take.</summary>
-    public const int SessionTimeoutMs = 30_000;
+    /// <summary>
+    /// A session that was not renewed for this long is expired. Longer than restarts of a daemon and of a server together; and with the server's
+    /// margin and clock well below <see cref="RequestDeadlineMs"/>, because others wait for a dead node's session to end and must not fail for it.
+    /// </summary>
+    public const int SessionTimeoutMs = 20_000;
 
     /// <summary>Byte grants are asked for in this quantum so that most writes need no round trip.</summary>
     public const long GrantQuantumBytes = 64L << 20;

@@ -7,6 +7,8 @@ public sealed class DeathTests
     /// <summary>Longer than a request waits for a server that nobody starts again.</summary>
     private const int ProgramSeconds = 90;
 
+    private static readonly Dictionary<string, string> ShortSessions = new() { ["EPHEMERALFS_SESSION_TIMEOUT_MS"] = "3000" };
+
     [Theory]
     [InlineData("up")]
     [InlineData("up,keeper")]
@@ -27,7 +29,8 @@ public sealed class DeathTests
     [Fact]
     public void AMountThatLostKeeperAndDaemonCanBeMadeAgain()
     {
-        using var cluster = new TestCluster("efsdead");
+        // The server may not have heard of the close, and then the next open waits for the end of the dead session.
+        using var cluster = new TestCluster("efsdead", ShortSessions);
         File.WriteAllText(Path.Combine(cluster.First, "closed"), "committed");
         Kill(cluster, "keeper", "node");
         // The kernel ends the connection with the last descriptor.
@@ -38,6 +41,14 @@ public sealed class DeathTests
         cluster.Mount(cluster.First, "node-1");
         Assert.Equal("committed", File.ReadAllText(Path.Combine(cluster.First, "closed")));
     }
+
+    /// <summary>What a dead node had open, locked and not flushed holds others up for its session's time-out, and costs them no error.</summary>
+    [Fact]
+    public void OthersGoOnWhenANodeDies() => OthersGoOn(ShortSessions);
+
+    [Fact]
+    [Trait("Category", "Soak")]
+    public void OthersGoOnWhenANodeDiesWithTheDefaultTimeOut() => OthersGoOn(new Dictionary<string, string>());
 
     [Fact]
     public void UpStartsAfterADeathOfEverything()
@@ -63,6 +74,30 @@ public sealed class DeathTests
         Assert.Equal("text\n", new Command(cluster.Home, 60, "cat", Path.Combine(second, "file")).Run().MustSucceed());
         // And what was killed has left nothing in it.
         Assert.Equal(["file"], Directory.EnumerateFileSystemEntries(second).Select(Path.GetFileName));
+    }
+
+    private static void OthersGoOn(IReadOnlyDictionary<string, string> environment)
+    {
+        using var cluster = new TestCluster("efsdead", environment);
+        string second = cluster.MakeDirectory("b");
+        cluster.Mount(second, "b", environment);
+        string script = $"""
+            exec 3>> {second}/file
+            flock 3
+            echo committed >&3
+            sync {second}/file
+            echo lost >&3
+            echo ready
+            read
+            """;
+        using var dying = new Command(cluster.Home, ProgramSeconds, "/bin/bash", "-c", script).Start();
+        dying.WaitForOutput("ready");
+        foreach (var process in ClusterProcess.All(cluster.State).Where(process => process.Name == "b").OrderBy(process => process.Role))
+        {
+            process.Kill(); // the keeper first
+        }
+        var other = new Command(cluster.Home, ProgramSeconds, "/bin/bash", "-euc", $"cd {cluster.First}; exec 3>> file; flock 3; echo more >&3; cat file").Run();
+        Assert.Equal("committed\nmore\n", other.MustSucceed());
     }
 
     private static void KillTogether(string roles)
