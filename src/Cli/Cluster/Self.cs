@@ -11,7 +11,7 @@ internal static class Self
     /// <summary>The .NET runtime's switch for its diagnostic sockets.</summary>
     private const string DiagnosticsVariable = "DOTNET_EnableDiagnostics";
 
-    /// <summary>Marks the processes that are started from now on as those of a cluster, and prepares them as <see cref="PrepareChildren"/> does.</summary>
+    /// <summary>Marks the processes that are started from now on as those of a cluster, and prepares them as <see cref="PrepareChildren()"/> does.</summary>
     /// <param name="state">The cluster's state directory.</param>
     public static void PrepareChildren(string state)
     {

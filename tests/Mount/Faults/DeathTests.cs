@@ -86,7 +86,7 @@ public sealed class DeathTests
             flock 3
             echo committed >&3
             sync {second}/file
-            echo lost >&3
+            echo unsynced >&3
             echo ready
             read
             """;
@@ -97,7 +97,8 @@ public sealed class DeathTests
             process.Kill(); // the keeper first
         }
         var other = new Command(cluster.Home, ProgramSeconds, "/bin/bash", "-euc", $"cd {cluster.First}; exec 3>> file; flock 3; echo more >&3; cat file").Run();
-        Assert.Equal("committed\nmore\n", other.MustSucceed());
+        // Whether the last bytes had been written back before the death is nobody's promise.
+        Assert.Matches("^committed\n(unsynced\n)?more\n$", other.MustSucceed());
     }
 
     private static void KillTogether(string roles)

@@ -96,7 +96,8 @@ public sealed class KillTests(FaultCluster cluster)
                 KillOne("node", random, running);
             }
             cluster.WaitUntil($"{workload} comes by {point}", () => running.Process.HasExited || nodes.Any(node => cluster.WasHit(point, node)));
-            Assert.True(nodes.Count(node => cluster.Disarm(point, node)) > 0 || running.Process.HasExited);
+            bool[] hit = [.. nodes.Select(node => cluster.Disarm(point, node))];
+            Assert.True(hit.Contains(true) || running.Process.HasExited);
         }
     });
 
