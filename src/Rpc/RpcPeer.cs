@@ -183,11 +183,11 @@ public sealed class RpcPeer : IDisposable
                 return;
             }
 
-            var sent = _queue.Count > 0 ? 0 : SocketSend.Send(_socket, prefix, body, block: false);
+            var sent = _queue.Count > 0 ? 0 : TrySend(prefix, body, block: false);
             if (sent < 0 && sent != -(int)Errno.EAGAIN)
             {
                 // The receive thread sees the end of the connection and closes it in order.
-                _socket.Shutdown(SocketShutdown.Both);
+                Shutdown();
                 return;
             }
 
@@ -208,7 +208,7 @@ public sealed class RpcPeer : IDisposable
         _queuedBytes += rest.Length;
         if (_queuedBytes > QueuedBytesMax)
         {
-            _socket.Shutdown(SocketShutdown.Both);
+            Shutdown();
             return;
         }
 
@@ -253,7 +253,7 @@ public sealed class RpcPeer : IDisposable
             var offset = 0;
             while (offset < buffer.Length)
             {
-                var sent = SocketSend.Send(_socket, buffer.Span[offset..], default, block: true);
+                var sent = TrySend(buffer.Span[offset..], default, block: true);
                 if (sent <= 0)
                 {
                     break;
@@ -452,6 +452,31 @@ public sealed class RpcPeer : IDisposable
         overdue?.ForEach(call => call.Fail(Status.Unavailable));
     }
 
+    /// <summary>Sends; a negative errno when it did not. The connection may be closed by another thread at any moment.</summary>
+    private long TrySend(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, bool block)
+    {
+        try
+        {
+            return SocketSend.Send(_socket, first, second, block);
+        }
+        catch (ObjectDisposedException)
+        {
+            return -(int)Errno.EPIPE;
+        }
+    }
+
+    private void Shutdown()
+    {
+        try
+        {
+            _socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // Not connected any more, or closed by another thread.
+        }
+    }
+
     private void Close()
     {
         if (Interlocked.Exchange(ref _closed, 1) != 0)
@@ -460,15 +485,7 @@ public sealed class RpcPeer : IDisposable
         }
 
         _deadlines.Dispose();
-        try
-        {
-            _socket.Shutdown(SocketShutdown.Both);
-        }
-        catch (SocketException)
-        {
-            // Not connected any more.
-        }
-
+        Shutdown();
         _socket.Dispose();
         lock (_sendLock)
         {

@@ -130,6 +130,32 @@ public sealed class RpcTests : IDisposable
         Assert.Equal(Status.OK, result.Status);
     }
 
+    [Fact]
+    public async Task AConnectionThatEndsWhileItIsUsedIsUnavailableAndNothingElse()
+    {
+        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        var endpoint = NewEndpoint();
+        listener.Bind(endpoint.Address);
+        listener.Listen();
+        for (var i = 0; i < 1000; i++)
+        {
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            socket.Connect(endpoint.Address);
+            using var peer = new RpcPeer(socket, null);
+            peer.Start("test");
+            // The thread that receives closes the socket while this one sends on it.
+            var ended = Task.Run(() => listener.Accept().Dispose());
+            RpcResult<WriteBlockReply> result;
+            do
+            {
+                result = await peer.CallAsync<WriteBlockRequest, WriteBlockReply>(new(1, TierClass.Dram, []), timeoutMs: 1);
+                Assert.Equal(Status.Unavailable, result.Status);
+            }
+            while (peer.IsConnected);
+            await ended;
+        }
+    }
+
     [Theory]
     [InlineData("unix:relative")]
     [InlineData("tcp:host")]
