@@ -50,7 +50,7 @@ EOF
     done
     # A write without a chunk server waits for minutes: the space that the mount shows tells that there is one.
     await 20 has_space "$SCRATCH/a" || return
-    mfssettrashtime -r 0 "$SCRATCH/a" > "$SCRATCH/trashtime.log" 2>&1
+    in_network mfssettrashtime -r 0 "$SCRATCH/a" > "$SCRATCH/trashtime.log" 2>&1
 }
 
 has_space() { (($(df --output=avail "$1" | tail -n 1) > 0)); }
