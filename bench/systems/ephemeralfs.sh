@@ -18,8 +18,8 @@ pids() {
     for process in /proc/[0-9]*; do
         pid=${process#/proc/}
         [[ $pid != "$$" && $pid != "$BASHPID" ]] || continue
+        [[ $(readlink "$process/exe") == */ephemeralfs ]] || continue
         arguments=$(tr '\0' ' ' < "$process/cmdline" 2> /dev/null) || continue
-        [[ $arguments == *ephemeralfs* && $arguments != *ephemeralfs-bench* ]] || continue
         [[ $arguments == *"$SCRATCH/state"* ]] || grep -qF "EPHEMERALFS_STATE=$SCRATCH/state" "$process/environ" 2> /dev/null || continue
         if [[ $arguments =~ \ (node|keeper)\  ]]; then echo "client $pid"; else echo "server $pid"; fi
     done
