@@ -183,9 +183,10 @@ public abstract class TimeChecks(ITestTarget target) : PosixChecks(target)
         int fd = Open(P("f"), Native.O_RDWR);
         Ok(Native.Futimens(fd, new Timespec(4_500_000_000, 1), new Timespec(4_500_000_000, 2)));
         WriteAll(fd, "X"u8, 0);
-        Assert.InRange(Fstat(fd).Modify.Nanoseconds, 1, Native.CoarseNow());
+        // A little later than the coarse clock is possible: file systems with multigrain times read the fine one.
+        Assert.InRange(Fstat(fd).Modify.Nanoseconds, 1, Native.CoarseNow() + Second);
         Close(fd);
-        Assert.InRange(Stat(P("f")).Modify.Nanoseconds, 1, Native.CoarseNow());
+        Assert.InRange(Stat(P("f")).Modify.Nanoseconds, 1, Native.CoarseNow() + Second);
     }
 
     [Fact]
