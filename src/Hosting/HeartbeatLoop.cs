@@ -15,6 +15,7 @@ public sealed class HeartbeatLoop : IAsyncDisposable
     private readonly RpcClient _client;
     private readonly Func<RegisterRequest> _describe;
     private readonly ILogger _logger;
+    private readonly long _startedNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource<uint> _registered = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly SemaphoreSlim _now = new(0, 1);
@@ -97,7 +98,8 @@ public sealed class HeartbeatLoop : IAsyncDisposable
         {
             try
             {
-                var result = await _client.CallAsync<RegisterRequest, RegisterReply>(_describe(), timeoutMs: CallTimeoutMs, cancellation: _stop.Token).ConfigureAwait(false);
+                var result = await _client.CallAsync<RegisterRequest, RegisterReply>(
+                    _describe() with { StartedNs = _startedNs }, timeoutMs: CallTimeoutMs, cancellation: _stop.Token).ConfigureAwait(false);
                 if (result.IsOk != reachable && !_stop.IsCancellationRequested)
                 {
                     reachable = result.IsOk;

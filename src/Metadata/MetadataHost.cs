@@ -13,10 +13,10 @@ public sealed class MetadataHost : IDisposable
     private const int TickMaxMs = 1_000;
     private readonly MetadataService _service;
     private readonly RpcServer _server;
-    private readonly BlockReaper _reaper;
+    private readonly StorageNotifier _notifier;
     private readonly Timer _ticker;
     private readonly int _tickMs;
-    private volatile Dictionary<uint, Endpoint> _storage = [];
+    private volatile Dictionary<uint, StorageServerInfo> _storage = [];
     private int _stopped;
 
     /// <summary>Loads the state and binds the endpoint; <see cref="Start"/> begins to serve.</summary>
@@ -36,13 +36,12 @@ public sealed class MetadataHost : IDisposable
             throw;
         }
 
-        _reaper = new BlockReaper(
+        _notifier = new StorageNotifier(
             _service,
             options.ConnectToStorage ?? (endpoint => new RpcClient(endpoint)),
-            id => _storage.GetValueOrDefault(id),
-            () => _storage.Keys,
+            () => _storage,
             logger);
-        _service.BlocksQueued = _reaper.Wake;
+        _service.StorageNews = _notifier.Wake;
         _tickMs = Math.Clamp(options.SessionTimeoutMs / 4, 10, TickMaxMs);
         _ticker = new Timer(_ => OnTick(), null, Timeout.Infinite, Timeout.Infinite);
     }
@@ -57,28 +56,28 @@ public sealed class MetadataHost : IDisposable
     public void Start()
     {
         _server.Start();
-        _reaper.Start();
-        _reaper.Wake();
+        _notifier.Start();
+        _notifier.Wake();
         Reschedule();
     }
 
     /// <summary>Tells where storage servers are, from the controller's view; others are ignored.</summary>
     public void UpdateServers(IEnumerable<ServerStatus> servers)
     {
-        var storage = new Dictionary<uint, Endpoint>();
+        var storage = new Dictionary<uint, StorageServerInfo>();
         foreach (var server in servers)
         {
             if (server.Role == ServerRole.Storage && Endpoint.TryParse(server.Endpoint, out var endpoint, out _))
             {
-                storage[server.Id] = endpoint;
+                storage[server.Id] = new StorageServerInfo(endpoint, server.Alive, server.StartedNs);
             }
         }
 
         var before = _storage;
         _storage = storage;
-        if (storage.Count != before.Count || storage.Any(s => !before.TryGetValue(s.Key, out var e) || e != s.Value))
+        if (storage.Count != before.Count || storage.Any(s => !before.TryGetValue(s.Key, out var old) || old != s.Value))
         {
-            _reaper.Wake();
+            _notifier.Wake();
         }
     }
 
@@ -104,7 +103,7 @@ public sealed class MetadataHost : IDisposable
 
         _ticker.Dispose();
         _server.Dispose();
-        _reaper.Dispose();
+        _notifier.Dispose();
         if (checkpoint)
         {
             _service.Checkpoint();

@@ -64,6 +64,7 @@ public enum Opcode : ushort
     DeleteVolumeBlocks = 0x0204,
     ListBlocks = 0x0205,
     StorageStatus = 0x0206,
+    LiveSessions = 0x0207,
 
     // Controller
     Register = 0x0301,

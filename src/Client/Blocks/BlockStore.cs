@@ -23,8 +23,8 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
     public long BlocksWritten, BytesWritten, BlocksRead, BytesRead, ChecksumErrors;
 
     /// <summary>Writes a block under a fresh id to some server that has room.</summary>
-    /// <returns>Where it is; ENOSPC when all servers are full, EIO when none answered within the deadline.</returns>
-    public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(GrantPool grants, ReadOnlyMemory<byte> data)
+    /// <returns>Where it is; ENOSPC when all servers are full, EIO when none answered within the deadline or the session has ended.</returns>
+    public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(MetadataSession session, GrantPool grants, ReadOnlyMemory<byte> data)
     {
         var checksums = new uint[(data.Length + Limits.ChecksumUnitBytes - 1) / Limits.ChecksumUnitBytes];
         for (var unit = 0; unit < checksums.Length; unit++)
@@ -65,12 +65,18 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
             }
 
             var left = (int)Math.Clamp(deadline - Environment.TickCount64, 1, WriteAttemptMs);
-            var result = await choice.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(blockId, choice.Tier, checksums), body: data, timeoutMs: left);
+            var request = new WriteBlockRequest(blockId, choice.Tier, checksums);
+            var result = session.Checked(await choice.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(request, session.Header, data, left));
             if (result.IsOk)
             {
                 Interlocked.Increment(ref BlocksWritten);
                 Interlocked.Add(ref BytesWritten, data.Length);
                 return (Status.OK, blockId, choice.Id);
+            }
+
+            if (session.IsFenced)
+            {
+                return (Status.StaleEpoch, 0, 0);
             }
 
             tried.Add(choice.Id);

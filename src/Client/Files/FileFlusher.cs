@@ -89,7 +89,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
                 }
             }
 
-            var (status, blockId, server) = await blocks.WriteAsync(grants, data);
+            var (status, blockId, server) = await blocks.WriteAsync(session, grants, data);
             if (status != Status.OK)
             {
                 grants.Return(reserve);
@@ -398,7 +398,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
     {
         using (block)
         {
-            var (status, blockId, server) = await blocks.WriteAsync(grants, block.Memory);
+            var (status, blockId, server) = await blocks.WriteAsync(session, grants, block.Memory);
             return (status, parts.ConvertAll(part => part with { BlockId = blockId, Server = server }));
         }
     }

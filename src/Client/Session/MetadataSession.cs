@@ -51,6 +51,9 @@ public sealed class MetadataSession : IDisposable
     /// <summary>Volume id.</summary>
     public uint Volume => _memory.Header.Volume;
 
+    /// <summary>Id and epoch, which every request carries, those to storage servers too.</summary>
+    public CallHeader Header => new(_memory.Header.Session, _memory.Header.Epoch);
+
     /// <summary>Attributes of the root as they were when the session was opened.</summary>
     public InodeAttributes Root { get; private set; }
 
@@ -87,7 +90,7 @@ public sealed class MetadataSession : IDisposable
         }
 
         Volatile.Write(ref _lastSentMs, Environment.TickCount64);
-        return Checked(await _client.CallAsync<TRequest, TReply>(request, Header(), default, _deadlineMs, cancellation));
+        return Checked(await _client.CallAsync<TRequest, TReply>(request, Header, default, _deadlineMs, cancellation));
     }
 
     /// <summary>Changes something, exactly once however often it is sent. The slot stays occupied until <see cref="Operation.Complete"/>.</summary>
@@ -106,7 +109,7 @@ public sealed class MetadataSession : IDisposable
 
         var (slot, sequence) = await Slots.AcquireAsync(operation);
         Volatile.Write(ref _lastSentMs, Environment.TickCount64);
-        var header = Header() with { TimeNs = timeNs == 0 ? Clock.NowNs() : timeNs, Slot = slot, Sequence = sequence };
+        var header = Header with { TimeNs = timeNs == 0 ? Clock.NowNs() : timeNs, Slot = slot, Sequence = sequence };
         return Checked(await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs));
     }
 
@@ -114,7 +117,7 @@ public sealed class MetadataSession : IDisposable
     public async ValueTask CloseAsync()
     {
         await _renewal.DisposeAsync();
-        await _client.CallAsync<CloseSessionRequest, Empty>(default, Header(), timeoutMs: Math.Min(_deadlineMs, 2000));
+        await _client.CallAsync<CloseSessionRequest, Empty>(default, Header, timeoutMs: Math.Min(_deadlineMs, 2000));
         _memory.Header.Session = 0;
         Dispose();
     }
@@ -129,8 +132,6 @@ public sealed class MetadataSession : IDisposable
         _renewal.Dispose();
         _client.Dispose();
     }
-
-    private CallHeader Header() => new(_memory.Header.Session, _memory.Header.Epoch);
 
     private async ValueTask<bool> ResumeAsync(RpcPeer peer)
     {
@@ -158,7 +159,8 @@ public sealed class MetadataSession : IDisposable
         return result.IsOk;
     }
 
-    private RpcResult<T> Checked<T>(RpcResult<T> result)
+    /// <summary>Looks at an answer, also of a storage server: one that refuses the session fences it.</summary>
+    public RpcResult<T> Checked<T>(RpcResult<T> result)
     {
         if (result.Status is Status.UnknownSession or Status.StaleEpoch)
         {
@@ -199,7 +201,7 @@ public sealed class MetadataSession : IDisposable
                 return;
             }
 
-            header = Header();
+            header = Header;
         }
 
         Volatile.Write(ref _lastSentMs, Environment.TickCount64);

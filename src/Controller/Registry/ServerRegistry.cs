@@ -44,7 +44,8 @@ public sealed class ServerRegistry(int aliveTimeoutMs)
             e.SeenMs is { } seen && nowMs - seen < aliveTimeoutMs,
             e.SeenMs is { } at ? (ulong)Math.Max(0, nowMs - at) : ulong.MaxValue,
             e.Last.Tiers,
-            e.Last.Mounts)),
+            e.Last.Mounts,
+            e.Last.StartedNs)),
     ];
 
     private sealed record Entry(uint Id, RegisterRequest Last, long? SeenMs);

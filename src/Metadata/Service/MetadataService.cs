@@ -39,15 +39,15 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
             }
             else
             {
-                _volumes.Add(id, new VolumeService(DirectoryOf(id), id, name, options, Counters, logger) { BlocksQueued = () => BlocksQueued?.Invoke() });
+                _volumes.Add(id, new VolumeService(DirectoryOf(id), id, name, options, Counters, logger) { StorageNews = () => StorageNews?.Invoke() });
             }
         }
     }
 
     public OperationCounters Counters { get; } = new();
 
-    /// <summary>Blocks or volumes wait to be deleted at storage servers.</summary>
-    public Action? BlocksQueued { get; set; }
+    /// <summary>There is something to tell storage servers.</summary>
+    public Action? StorageNews { get; set; }
 
     public IReadOnlyCollection<VolumeService> Volumes => _volumes.Values;
 
@@ -223,7 +223,7 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
                 var timeNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
                 VolumeStore.Create(DirectoryOf(id), new VolumeState(id, request.LimitBytes, request.LimitInodes, timeNs));
                 _catalogue.Set(id, name, deleted: false);
-                volume = new VolumeService(DirectoryOf(id), id, name, _options, Counters, _logger) { BlocksQueued = () => BlocksQueued?.Invoke() };
+                volume = new VolumeService(DirectoryOf(id), id, name, _options, Counters, _logger) { StorageNews = () => StorageNews?.Invoke() };
                 _volumes = new Dictionary<uint, VolumeService>(_volumes) { [id] = volume };
                 _logger.LogInformation("volume {Volume} created with id {Id}", name, id);
             }
@@ -260,7 +260,7 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
             call.Reply(default(Empty));
         }
 
-        BlocksQueued?.Invoke();
+        StorageNews?.Invoke();
     }
 
     private ulong[] FindGarbage(ulong[] blockIds)

@@ -1,9 +1,10 @@
 using EphemeralFs.Core;
 using EphemeralFs.Metadata.Journaling;
+using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Metadata.Service;
 
-/// <content>Blocks that nobody needs, and what there is to see.</content>
+/// <content>What storage servers must know: blocks that nobody needs, sessions that live; and what there is to see.</content>
 internal sealed partial class VolumeService
 {
     /// <summary>Storage servers that have blocks of this volume to delete.</summary>
@@ -69,6 +70,27 @@ internal sealed partial class VolumeService
                     garbage.Add(id);
                 }
             }
+        }
+    }
+
+    /// <summary>How many sessions have ended since the volume was created.</summary>
+    public long SessionsEnded
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _state.SessionsOpened - (long)_state.Sessions.Count;
+            }
+        }
+    }
+
+    /// <summary>Which sessions live, for storage servers.</summary>
+    public LiveSessionsRequest LiveSessions()
+    {
+        lock (_lock)
+        {
+            return new LiveSessionsRequest(Id, _state.SessionsOpened, [.. _state.Sessions.Keys.Select(id => (uint)id)]);
         }
     }
 

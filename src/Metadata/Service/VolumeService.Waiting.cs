@@ -435,6 +435,7 @@ internal sealed partial class VolumeService
         AnswerLocks();
         _logger.LogInformation(
             "volume {Volume}: session {Session:x} of node {Node} {Reason}", Name, session.State.Id, session.State.Node, reason);
+        StorageNews?.Invoke();
 
         if (session.GrantRecall is { } waiters)
         {

@@ -52,8 +52,8 @@ internal sealed partial class VolumeService : IDisposable
 
     public string Name { get; }
 
-    /// <summary>Set when blocks wait for deletion.</summary>
-    public Action? BlocksQueued { get; set; }
+    /// <summary>There is something to tell storage servers: blocks wait for deletion, or a session has ended.</summary>
+    public Action? StorageNews { get; set; }
 
     private static long NowMs => Environment.TickCount64;
 
@@ -501,7 +501,7 @@ internal sealed partial class VolumeService : IDisposable
         _store.Flush();
         if (_state.Blocks.DeleteQueues.Count > 0)
         {
-            BlocksQueued?.Invoke();
+            StorageNews?.Invoke();
         }
     }
 

@@ -18,6 +18,7 @@ public enum ServerRole : byte
 /// <param name="Pid">Process id, for status.</param>
 /// <param name="Tiers">Storage servers: their tiers.</param>
 /// <param name="Mounts">Nodes: their mounts.</param>
+/// <param name="StartedNs">When this life of the server began, nanoseconds since the epoch; the heartbeat loop fills it in.</param>
 public readonly record struct RegisterRequest(
     ServerRole Role,
     string Name,
@@ -25,7 +26,8 @@ public readonly record struct RegisterRequest(
     string MetricsEndpoint,
     uint Pid,
     TierStatus[] Tiers,
-    MountStatus[] Mounts)
+    MountStatus[] Mounts,
+    long StartedNs = 0)
     : IRequest<RegisterRequest, RegisterReply>
 {
     public static Opcode Opcode => Opcode.Register;
@@ -39,6 +41,7 @@ public readonly record struct RegisterRequest(
         w.U32(Pid);
         w.List(Tiers);
         w.List(Mounts);
+        w.I64(StartedNs);
     }
 
     public static RegisterRequest Read(ref WireReader r) => new(
@@ -48,7 +51,8 @@ public readonly record struct RegisterRequest(
         r.Text(255),
         r.U32(),
         r.List<TierStatus>(22),
-        r.List<MountStatus>(20));
+        r.List<MountStatus>(20),
+        r.I64());
 }
 
 /// <summary>The id of the server, and the cluster as the controller sees it.</summary>
@@ -63,7 +67,7 @@ public readonly record struct RegisterReply(uint Id, ServerStatus[] Servers)
         w.List(Servers);
     }
 
-    public static RegisterReply Read(ref WireReader r) => new(r.U32(), r.List<ServerStatus>(38));
+    public static RegisterReply Read(ref WireReader r) => new(r.U32(), r.List<ServerStatus>(46));
 }
 
 /// <summary>The cluster as the controller sees it.</summary>
@@ -89,7 +93,7 @@ public readonly record struct GetViewReply(ServerStatus[] Servers)
         w.List(Servers);
     }
 
-    public static GetViewReply Read(ref WireReader r) => new(r.List<ServerStatus>(38));
+    public static GetViewReply Read(ref WireReader r) => new(r.List<ServerStatus>(46));
 }
 
 /// <summary>A registered server.</summary>
@@ -103,6 +107,7 @@ public readonly record struct GetViewReply(ServerStatus[] Servers)
 /// <param name="LastSeenMs">Milliseconds since the last heartbeat.</param>
 /// <param name="Tiers">Storage servers: their tiers.</param>
 /// <param name="Mounts">Nodes: their mounts.</param>
+/// <param name="StartedNs">When this life of the server began, as it said: with another number it has forgotten what it was told before.</param>
 public readonly record struct ServerStatus(
     ServerRole Role,
     uint Id,
@@ -113,7 +118,8 @@ public readonly record struct ServerStatus(
     bool Alive,
     ulong LastSeenMs,
     TierStatus[] Tiers,
-    MountStatus[] Mounts)
+    MountStatus[] Mounts,
+    long StartedNs = 0)
     : IWireMessage<ServerStatus>
 {
     public void Write(ref WireWriter w)
@@ -128,6 +134,7 @@ public readonly record struct ServerStatus(
         w.U64(LastSeenMs);
         w.List(Tiers);
         w.List(Mounts);
+        w.I64(StartedNs);
     }
 
     public static ServerStatus Read(ref WireReader r) => new(
@@ -140,7 +147,8 @@ public readonly record struct ServerStatus(
         r.Bool(),
         r.U64(),
         r.List<TierStatus>(22),
-        r.List<MountStatus>(20));
+        r.List<MountStatus>(20),
+        r.I64());
 }
 
 /// <summary>A mount of a node daemon.</summary>
@@ -373,5 +381,5 @@ public readonly record struct ClusterStatusReply(ServerStatus[] Servers, VolumeS
         w.List(Volumes);
     }
 
-    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(38), r.List<VolumeStatus>(48));
+    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(46), r.List<VolumeStatus>(48));
 }

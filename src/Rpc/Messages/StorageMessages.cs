@@ -130,6 +130,25 @@ public readonly record struct ListBlocksReply(ulong[] BlockIds, bool End)
     public static ListBlocksReply Read(ref WireReader r) => new(r.U64Array(), r.Bool());
 }
 
+/// <summary>Which sessions of a volume live: writes of all others that were ever opened are refused. From the volume's metadata server, after sessions ended.</summary>
+/// <param name="Volume">Volume id.</param>
+/// <param name="Opened">Sessions that were opened so far: their numbers are 1 to this.</param>
+/// <param name="Live">Numbers of those that live.</param>
+public readonly record struct LiveSessionsRequest(uint Volume, uint Opened, uint[] Live)
+    : IRequest<LiveSessionsRequest, Empty>
+{
+    public static Opcode Opcode => Opcode.LiveSessions;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U32(Volume);
+        w.U32(Opened);
+        w.U32Array(Live);
+    }
+
+    public static LiveSessionsRequest Read(ref WireReader r) => new(r.U32(), r.U32(), r.U32Array());
+}
+
 /// <summary>A tier as its server reports it.</summary>
 /// <param name="Tier">Class.</param>
 /// <param name="CapacityBytes">What it may hold.</param>

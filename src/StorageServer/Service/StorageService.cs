@@ -12,6 +12,7 @@ internal sealed class StorageService(BlockStore store) : IRpcHandler
     /// <summary>Most ids in one listing: half of what a message's head may have.</summary>
     private const uint ListMax = Limits.FrameHeadMaxBytes / sizeof(ulong) / 2;
 
+    private readonly SessionFence _fence = new();
     private readonly TaskCompletionSource _shutdown = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly object _idle = new(); // guards _inFlight and _stopping
     private int _inFlight;
@@ -71,10 +72,14 @@ internal sealed class StorageService(BlockStore store) : IRpcHandler
                 DeleteBlocks(call, request);
                 break;
             case Opcode.DeleteVolumeBlocks when RpcCall.TryRead<DeleteVolumeBlocksRequest>(head, out var request):
+                _fence.Forget(request.Volume);
                 Answer(call, store.DeleteVolume(request.Volume));
                 break;
             case Opcode.ListBlocks when RpcCall.TryRead<ListBlocksRequest>(head, out var request):
                 ListBlocks(call, request);
+                break;
+            case Opcode.LiveSessions when RpcCall.TryRead<LiveSessionsRequest>(head, out var request):
+                Answer(call, _fence.Take(request));
                 break;
             case Opcode.StorageStatus when RpcCall.TryRead<StorageStatusRequest>(head, out _):
                 call.Reply(new StorageStatusReply(store.Tiers()));
@@ -84,7 +89,7 @@ internal sealed class StorageService(BlockStore store) : IRpcHandler
                 _shutdown.TrySetResult();
                 break;
             case Opcode.WriteBlock or Opcode.ReadBlock or Opcode.DeleteBlocks or Opcode.DeleteVolumeBlocks or Opcode.ListBlocks
-                or Opcode.StorageStatus or Opcode.Shutdown:
+                or Opcode.LiveSessions or Opcode.StorageStatus or Opcode.Shutdown:
                 call.Fail(Status.BadRequest);
                 break;
             default:
@@ -101,7 +106,13 @@ internal sealed class StorageService(BlockStore store) : IRpcHandler
             return;
         }
 
-        var status = store.Write(request.BlockId, request.Tier, body.Span, request.Checksums, out var tier);
+        var tier = TierClass.None;
+        var status = _fence.Check(call.Header.Session, request.BlockId);
+        if (status == Status.OK)
+        {
+            status = store.Write(request.BlockId, request.Tier, body.Span, request.Checksums, out tier);
+        }
+
         if (status != Status.OK)
         {
             call.Fail(status);

@@ -1,5 +1,6 @@
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
+using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Tests.Integration.Client;
@@ -152,6 +153,28 @@ public sealed class VolumeClientTests
         var committed = await a.Volume.Session.QueryAsync<GetAttrRequest, EntryReply>(new(reply.Attributes.Ino));
         Assert.Equal(100_000UL, committed.Value.Attributes.Size);
         await a.Close(handle);
+    }
+
+    [Fact]
+    public async Task ANodeLearnsFromAStorageServerThatItsSessionHasEnded()
+    {
+        using var cluster = new MiniCluster();
+        using var a = cluster.NewNode("a");
+        var handle = await a.Create("f");
+        await a.Write(handle, 0, Random(100_000));
+        Assert.Equal(Errno.OK, await a.Files.SyncAsync(handle));
+        foreach (var server in cluster.View())
+        {
+            Assert.True(Endpoint.TryParse(server.Endpoint, out var endpoint, out _));
+            using var storage = new RpcClient(endpoint);
+            var told = await storage.CallAsync<LiveSessionsRequest, Empty>(new(a.Volume.Session.Volume, (uint)a.Volume.Session.Id, []));
+            Assert.Equal(Status.OK, told.Status);
+        }
+
+        await a.Write(handle, 0, Random(100_000, 2));
+        Assert.Equal(Errno.EIO, await a.Files.SyncAsync(handle));
+        Assert.True(a.Volume.Session.IsFenced);
+        Assert.Equal(Status.StaleEpoch, (await a.Volume.Session.QueryAsync<GetAttrRequest, EntryReply>(new(Ino.Root))).Status);
     }
 
     [Fact]

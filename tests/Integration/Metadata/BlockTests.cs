@@ -70,6 +70,32 @@ public class BlockTests : MetadataFixture
     }
 
     [Fact]
+    public async Task Storage_servers_hear_of_sessions_that_ended()
+    {
+        using var storage = new FakeStorage();
+        using var later = new FakeStorage(start: false);
+        Host.UpdateServers([storage.Status(1), later.Status(2) with { Alive = false }]);
+        var stays = await NodeAsync();
+        var closes = await NodeAsync();
+        await closes.ReadAsync<CloseSessionRequest, Empty>(default);
+        await UntilAsync(() => Told(storage, 2, [1]), "it is told which one lives");
+        // A new life of the server knows nothing; a new life of the metadata server does not know what it has told.
+        storage.Sessions.Clear();
+        Host.UpdateServers([storage.Status(1) with { StartedNs = 5 }, later.Status(2) with { Alive = false }]);
+        await UntilAsync(() => Told(storage, 2, [1]), "it is told again");
+        storage.Sessions.Clear();
+        Restart();
+        Host.UpdateServers([storage.Status(1) with { StartedNs = 5 }, later.Status(2)]);
+        later.Start();
+        await UntilAsync(() => Told(storage, 2, [1]) && Told(later, 2, [1]), "both are told");
+        await stays.ReadAsync<CloseSessionRequest, Empty>(default);
+        await UntilAsync(() => Told(storage, 2, []) && Told(later, 2, []), "nobody lives");
+
+        static bool Told(FakeStorage server, uint opened, uint[] live) =>
+            server.Sessions.Any(s => s.Volume == 1 && s.Opened == opened && s.Live.SequenceEqual(live));
+    }
+
+    [Fact]
     public async Task Garbage_is_what_no_file_and_no_live_session_needs()
     {
         using var admin = new RpcClient(Host.Endpoint);
@@ -126,6 +152,8 @@ public class BlockTests : MetadataFixture
 
         public ConcurrentBag<uint> DroppedVolumes { get; } = [];
 
+        public ConcurrentBag<LiveSessionsRequest> Sessions { get; } = [];
+
         public void Start()
         {
             _server = new RpcServer(_endpoint, this);
@@ -146,6 +174,10 @@ public class BlockTests : MetadataFixture
             else if (RpcCall.TryRead<DeleteVolumeBlocksRequest>(head, out var drop) && call.Header.Opcode == Opcode.DeleteVolumeBlocks)
             {
                 DroppedVolumes.Add(drop.Volume);
+            }
+            else if (RpcCall.TryRead<LiveSessionsRequest>(head, out var sessions) && call.Header.Opcode == Opcode.LiveSessions)
+            {
+                Sessions.Add(sessions);
             }
 
             call.Reply(default(Empty));

@@ -83,9 +83,16 @@ internal static class BlockCalls
         return checksums;
     }
 
-    public static async Task<(Status Status, TierClass Tier)> WriteAsync(this RpcClient client, ulong id, byte[] data, TierClass tier = TierClass.Dram)
+    /// <summary>A session of the volume that the block belongs to.</summary>
+    public static CallHeader SessionOf(ulong id, uint number = 1) => new(((ulong)BlockId.VolumeOf(id) << 32) | number, 1);
+
+    public static Task<(Status Status, TierClass Tier)> WriteAsync(this RpcClient client, ulong id, byte[] data, TierClass tier = TierClass.Dram) =>
+        client.WriteAsync(SessionOf(id), id, data, tier);
+
+    public static async Task<(Status Status, TierClass Tier)> WriteAsync(
+        this RpcClient client, CallHeader session, ulong id, byte[] data, TierClass tier = TierClass.Dram)
     {
-        var result = await client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(id, tier, Checksums(data)), default, data);
+        var result = await client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(id, tier, Checksums(data)), session, data);
         return (result.Status, result.Value.Tier);
     }
 

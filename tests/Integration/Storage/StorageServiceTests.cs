@@ -39,9 +39,9 @@ public sealed class StorageServiceTests
         var data = BlockCalls.Bytes(id, 200_000);
         var checksums = BlockCalls.Checksums(data);
         Assert.Equal(Status.BlockNotFound, await rig.Client.ReadAndVerifyAsync(id, data));
-        Assert.Equal(Status.BadRequest, (await rig.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(id, TierClass.Ssd, checksums))).Status);
+        Assert.Equal(Status.BadRequest, (await rig.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(id, TierClass.Ssd, checksums), BlockCalls.SessionOf(id))).Status);
         checksums[2]++;
-        Assert.Equal(Status.ChecksumMismatch, (await rig.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(id, TierClass.Ssd, checksums), default, data)).Status);
+        Assert.Equal(Status.ChecksumMismatch, (await rig.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(id, TierClass.Ssd, checksums), BlockCalls.SessionOf(id), data)).Status);
         Assert.Equal(Status.BlockNotFound, await rig.Client.ReadAndVerifyAsync(id, data));
 
         Assert.Equal(Status.OK, (await rig.Client.WriteAsync(id, data)).Status);
@@ -55,6 +55,47 @@ public sealed class StorageServiceTests
         Assert.Equal(Status.BadRequest, (await rig.Client.CallAsync<ListBlocksRequest, ListBlocksReply>(new(0, 0))).Status);
         Assert.Equal(Status.UnknownOpcode, (await rig.Client.CallAsync<RenewSessionRequest, Empty>(default)).Status);
         Assert.Equal(Status.OK, await rig.Client.ReadAndVerifyAsync(id, data));
+    }
+
+    [Fact]
+    public async Task SessionsThatEndedMayNotWrite()
+    {
+        using var rig = new StorageRig(verifyOnRead: false, (TierClass.Ssd, 16 * Mega));
+        var next = 0UL;
+        Assert.Equal([Status.OK, Status.OK, Status.OK], await WriteAsAsync(1, 2, 3));
+        Assert.Equal(Status.OK, await TellAsync(7, 3, 1, 3));
+        Assert.Equal([Status.OK, Status.StaleEpoch, Status.OK, Status.OK], await WriteAsAsync(1, 2, 3, 4));
+        Assert.Equal(Status.OK, await TellAsync(7, 4, 3));
+        // The one that was sent before it comes late, and says nothing new.
+        Assert.Equal(Status.OK, await TellAsync(7, 3, 1, 3));
+        Assert.Equal([Status.StaleEpoch, Status.StaleEpoch, Status.OK, Status.StaleEpoch, Status.OK], await WriteAsAsync(1, 2, 3, 4, 5));
+        Assert.Equal(Status.BadRequest, await TellAsync(7, 4, 5));
+        Assert.Equal(Status.BadRequest, await TellAsync(7, 4, 0));
+        Assert.Equal(Status.OK, await TellAsync(7, 9));
+        Assert.Equal([Status.StaleEpoch, Status.OK], await WriteAsAsync(9, 10));
+
+        // What they had written before stays for those who refer to it; sessions of other volumes have nothing to say here.
+        var first = BlockId.Make(7, 1);
+        Assert.Equal(Status.OK, await rig.Client.ReadAndVerifyAsync(first, BlockCalls.Bytes(first, 100)));
+        var other = BlockId.Make(8, 1);
+        Assert.Equal(Status.BadRequest, (await rig.Client.WriteAsync(BlockCalls.SessionOf(first), other, [1])).Status);
+        Assert.Equal(Status.BadRequest, (await rig.Client.WriteAsync(default, other, [1])).Status);
+        Assert.Equal(Status.OK, (await rig.Client.WriteAsync(other, [1])).Status);
+
+        async Task<Status> TellAsync(uint volume, uint opened, params uint[] live) =>
+            (await rig.Client.CallAsync<LiveSessionsRequest, Empty>(new(volume, opened, live))).Status;
+
+        async Task<Status[]> WriteAsAsync(params uint[] sessions)
+        {
+            var statuses = new List<Status>();
+            foreach (var session in sessions)
+            {
+                var id = BlockId.Make(7, ++next);
+                statuses.Add((await rig.Client.WriteAsync(BlockCalls.SessionOf(id, session), id, BlockCalls.Bytes(id, 100))).Status);
+            }
+
+            return [.. statuses];
+        }
     }
 
     [Fact]

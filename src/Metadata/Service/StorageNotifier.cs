@@ -5,13 +5,19 @@ using Microsoft.Extensions.Logging;
 
 namespace EphemeralFs.Metadata.Service;
 
-/// <summary>Tells storage servers in the background which blocks and volumes to delete, until they have acknowledged.</summary>
-internal sealed class BlockReaper : IDisposable
+/// <summary>A storage server as the controller describes it.</summary>
+/// <param name="Endpoint">Where it serves.</param>
+/// <param name="Alive">Whether its heartbeats arrive.</param>
+/// <param name="StartedNs">When this life of it began.</param>
+internal readonly record struct StorageServerInfo(Endpoint Endpoint, bool Alive, long StartedNs);
+
+/// <summary>Tells storage servers in the background which blocks and volumes to delete and which sessions have ended, until they have acknowledged.</summary>
+internal sealed class StorageNotifier : IDisposable
 {
     /// <summary>Blocks in one request.</summary>
     private const int BatchBlocks = 4096;
 
-    /// <summary>Lets deletions collect into batches.</summary>
+    /// <summary>Lets news collect into batches.</summary>
     private const int CollectMs = 20;
 
     /// <summary>Pause before a server that does not answer is tried again.</summary>
@@ -20,37 +26,34 @@ internal sealed class BlockReaper : IDisposable
 
     private readonly MetadataService _service;
     private readonly Func<Endpoint, RpcClient> _connect;
-    private readonly Func<uint, Endpoint?> _endpointOf;
-    private readonly Func<IReadOnlyCollection<uint>> _servers;
+    private readonly Func<IReadOnlyDictionary<uint, StorageServerInfo>> _servers;
     private readonly ILogger _logger;
     private readonly SemaphoreSlim _wake = new(0, 1);
     private readonly CancellationTokenSource _stopping = new();
     private readonly Dictionary<uint, (RpcClient Client, long NotBeforeMs)> _clients = [];
     private readonly HashSet<(uint Volume, uint Server)> _dropped = [];
+    private readonly Dictionary<uint, ToldSessions> _told = [];
     private Task _loop = Task.CompletedTask;
 
     /// <param name="service">Whose volumes.</param>
     /// <param name="connect">Makes a client.</param>
-    /// <param name="endpointOf">Where a storage server is, null while that is unknown.</param>
-    /// <param name="servers">Ids of all known storage servers.</param>
+    /// <param name="servers">All known storage servers by their ids.</param>
     /// <param name="logger">For what goes wrong.</param>
-    public BlockReaper(
+    public StorageNotifier(
         MetadataService service,
         Func<Endpoint, RpcClient> connect,
-        Func<uint, Endpoint?> endpointOf,
-        Func<IReadOnlyCollection<uint>> servers,
+        Func<IReadOnlyDictionary<uint, StorageServerInfo>> servers,
         ILogger logger)
     {
         _service = service;
         _connect = connect;
-        _endpointOf = endpointOf;
         _servers = servers;
         _logger = logger;
     }
 
     public void Start() => _loop = Task.Run(RunAsync);
 
-    /// <summary>There is something to delete, or a server became known.</summary>
+    /// <summary>There is something to tell, or the servers have changed.</summary>
     public void Wake()
     {
         try
@@ -96,7 +99,7 @@ internal sealed class BlockReaper : IDisposable
             }
             catch (Exception e)
             {
-                _logger.LogError(e, "deleting blocks failed; it is tried again");
+                _logger.LogError(e, "telling storage servers what to delete failed; it is tried again");
                 retry = RetryMs;
             }
         }
@@ -105,26 +108,26 @@ internal sealed class BlockReaper : IDisposable
     /// <summary>Goes once through everything. False when something is left because a server did not answer.</summary>
     private async Task<bool> SweepAsync()
     {
-        var done = true;
+        var servers = _servers();
+        var done = await TellSessionsAsync(servers);
         foreach (var volume in _service.Volumes)
         {
             foreach (var server in volume.ServersWithDeletes())
             {
                 // A server that is not known yet makes itself known, and that wakes us.
-                done &= _endpointOf(server) is not { } endpoint || await DrainAsync(volume, server, endpoint);
+                done &= !servers.TryGetValue(server, out var info) || await DrainAsync(volume, server, info.Endpoint);
             }
         }
 
         foreach (var volume in _service.DeletedVolumes())
         {
             var all = true;
-            foreach (var server in _servers())
+            foreach (var (server, info) in servers)
             {
-                all &= _dropped.Contains((volume, server))
-                    || (_endpointOf(server) is { } endpoint && await DropAsync(volume, server, endpoint));
+                all &= _dropped.Contains((volume, server)) || await DropAsync(volume, server, info.Endpoint);
             }
 
-            if (all && _servers().Count > 0)
+            if (all && servers.Count > 0)
             {
                 _service.ForgetDeleted(volume);
                 _dropped.RemoveWhere(d => d.Volume == volume);
@@ -136,11 +139,47 @@ internal sealed class BlockReaper : IDisposable
         return done;
     }
 
+    /// <summary>A server that is away is told when it comes back: it has forgotten everything then.</summary>
+    private async Task<bool> TellSessionsAsync(IReadOnlyDictionary<uint, StorageServerInfo> servers)
+    {
+        var volumes = _service.Volumes.Select(v => (Volume: v, Ended: v.SessionsEnded)).Where(v => v.Ended > 0).ToArray();
+        var ended = volumes.Sum(v => v.Ended);
+        var done = true;
+        foreach (var (server, info) in servers.Where(s => s.Value.Alive))
+        {
+            if (!_told.TryGetValue(server, out var told) || told.StartedNs != info.StartedNs)
+            {
+                _told[server] = told = new ToldSessions(info.StartedNs);
+            }
+
+            if (told.Ended == ended)
+            {
+                continue;
+            }
+
+            var all = true;
+            foreach (var (volume, count) in volumes)
+            {
+                if (told.EndedOf.GetValueOrDefault(volume.Id) != count)
+                {
+                    var isTold = await CallAsync(server, info.Endpoint, volume.LiveSessions());
+                    told.EndedOf[volume.Id] = isTold ? count : 0;
+                    all &= isTold;
+                }
+            }
+
+            told.Ended = all ? ended : -1;
+            done &= all;
+        }
+
+        return done;
+    }
+
     private async Task<bool> DrainAsync(VolumeService volume, uint server, Endpoint endpoint)
     {
         while (volume.NextDeletes(server, BatchBlocks) is { Length: > 0 } ids)
         {
-            if (!await CallAsync<DeleteBlocksRequest>(server, endpoint, new DeleteBlocksRequest(ids)))
+            if (!await CallAsync(server, endpoint, new DeleteBlocksRequest(ids)))
             {
                 return false;
             }
@@ -153,7 +192,7 @@ internal sealed class BlockReaper : IDisposable
 
     private async Task<bool> DropAsync(uint volume, uint server, Endpoint endpoint)
     {
-        if (!await CallAsync<DeleteVolumeBlocksRequest>(server, endpoint, new DeleteVolumeBlocksRequest(volume)))
+        if (!await CallAsync(server, endpoint, new DeleteVolumeBlocksRequest(volume)))
         {
             return false;
         }
@@ -194,5 +233,16 @@ internal sealed class BlockReaper : IDisposable
         }
 
         return result.Status == Status.OK;
+    }
+
+    /// <summary>What a storage server was told of ended sessions in this life of it.</summary>
+    private sealed class ToldSessions(long startedNs)
+    {
+        public long StartedNs => startedNs;
+
+        /// <summary>Sum over all volumes, as a quick check.</summary>
+        public long Ended { get; set; }
+
+        public Dictionary<uint, long> EndedOf { get; } = [];
     }
 }
