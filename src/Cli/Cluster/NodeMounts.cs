@@ -47,10 +47,10 @@ internal static class NodeMounts
     /// <param name="options">Comma-separated mount options.</param>
     public static string Check(string directory, string options)
     {
-        _ = Resolve(directory);
+        _ = Resolve(directory); // for its own words about a path that is empty
         try
         {
-            var path = FuseMounter.CheckMountPoint(directory, nonEmpty: options.Split(',', StringSplitOptions.TrimEntries).Contains("nonempty"));
+            var path = FuseMounter.CheckMountPoint(directory, MountOptionsText.Parse(options, volume: "").NonEmpty);
             FuseMounter.CheckDevice();
             return path;
         }

@@ -59,9 +59,14 @@ internal static class DownCommand
     /// <summary>The process of 'up', by the record or, when that is lost, by the lock that it holds.</summary>
     private static ChildProcess? Supervisor(ClusterPaths paths, ClusterFile? cluster)
     {
-        if (cluster is not null || !File.Exists(paths.SupervisorLock))
+        if (cluster is not null)
         {
-            return cluster is null ? null : ChildProcess.Find(cluster.Supervisor);
+            return ChildProcess.Find(cluster.Supervisor);
+        }
+
+        if (!File.Exists(paths.SupervisorLock))
+        {
+            return null;
         }
 
         if (ProcessControlLock.TryTake(paths.SupervisorLock, out var taken, out var owner) == Errno.OK)

@@ -40,7 +40,7 @@ public sealed class VolumeLocks(MetadataSession session, bool inherited)
 
     /// <summary>flock: takes, converts or drops the lock of an open file description.</summary>
     public ValueTask<Status> SetFlockAsync(Operation operation, ulong ino, ulong owner, bool wait, LockType type) =>
-        SendAsync(operation, ino, owner, flock: true, wait, new LockRange(type, 0, long.MaxValue, 0));
+        SendAsync(operation, ino, owner, flock: true, wait, WholeFile(type));
 
     /// <summary>close(2) by a process: its fcntl locks on the inode are dropped.</summary>
     public async ValueTask<Status> ReleaseOwnerAsync(Operation operation, ulong ino, ulong owner) =>
@@ -56,7 +56,9 @@ public sealed class VolumeLocks(MetadataSession session, bool inherited)
     }
 
     private ValueTask<Status> DropAsync(Operation operation, ulong ino, ulong owner) =>
-        SendAsync(operation, ino, owner, flock: false, wait: false, new LockRange(LockType.Unlock, 0, long.MaxValue, 0));
+        SendAsync(operation, ino, owner, flock: false, wait: false, WholeFile(LockType.Unlock));
+
+    private static LockRange WholeFile(LockType type) => new(type, 0, long.MaxValue, 0);
 
     private async ValueTask<Status> SendAsync(Operation operation, ulong ino, ulong owner, bool flock, bool wait, LockRange range)
     {

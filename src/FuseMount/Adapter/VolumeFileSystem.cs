@@ -171,7 +171,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
     public override void ListXAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
         var (status, names) = await self.Volume.Namespace.ListXattrAsync(r.NodeId);
-        ReplyXattr(r, status, r.Uid == 0 || names.Span.IndexOf("trusted."u8) < 0 || ProcessControlThreads.IsAdministrator((int)r.Pid) ? names : WithoutTrusted(names));
+        ReplyXattr(r, status, VisibleNames(r, names));
     });
 
     public override void RemoveXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
@@ -244,8 +244,14 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         name.StartsWith("user."u8) || name.StartsWith("trusted."u8) || name.StartsWith("security."u8);
 
     /// <summary>xattr(7): the names of <c>trusted.</c> attributes are for the privileged only; the kernel checks all but the list.</summary>
-    private static ReadOnlyMemory<byte> WithoutTrusted(ReadOnlyMemory<byte> names)
+    private static ReadOnlyMemory<byte> VisibleNames(FuseRequest request, ReadOnlyMemory<byte> names)
     {
+        var seesAll = request.Uid == 0 || names.Span.IndexOf("trusted."u8) < 0 || ProcessControlThreads.IsAdministrator((int)request.Pid);
+        if (seesAll)
+        {
+            return names;
+        }
+
         var visible = new byte[names.Length];
         var length = 0;
         for (var rest = names.Span; rest.Length > 0;)

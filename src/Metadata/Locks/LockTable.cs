@@ -150,10 +150,7 @@ public sealed class LockTable
                 }
             }
 
-            HeldCount -= locks.HeldCount;
-            locks.DropSession(session);
-            HeldCount += locks.HeldCount;
-            Settle(ino, locks, session, all);
+            DropHeld(session, ino, locks, all);
         }
 
         foreach (var ticket in all.OrderBy(t => t.Id))
@@ -173,16 +170,10 @@ public sealed class LockTable
     /// <param name="granted">Requests of others that were granted because of it.</param>
     public void ReleaseSession(ulong session, ulong ino, ICollection<LockTicket> granted)
     {
-        if (!_sessions.TryGetValue(session, out var inodes) || !inodes.Contains(ino))
+        if (_sessions.TryGetValue(session, out var inodes) && inodes.Contains(ino))
         {
-            return;
+            DropHeld(session, ino, _inodes[ino], granted);
         }
-
-        var locks = _inodes[ino];
-        HeldCount -= locks.HeldCount;
-        locks.DropSession(session);
-        HeldCount += locks.HeldCount;
-        Settle(ino, locks, session, granted);
     }
 
     /// <summary>Forgets an inode that is gone.</summary>
@@ -225,6 +216,14 @@ public sealed class LockTable
     public bool TryRestore(in HeldLock held) =>
         held.Range.Type != LockType.Unlock
         && Set(held.Ino, held.Owner, held.Flock, held.Range, false, out _, []) == LockOutcome.Granted;
+
+    private void DropHeld(ulong session, ulong ino, InodeLocks locks, ICollection<LockTicket> granted)
+    {
+        HeldCount -= locks.HeldCount;
+        locks.DropSession(session);
+        HeldCount += locks.HeldCount;
+        Settle(ino, locks, session, granted);
+    }
 
     private static LockRange Normalize(bool flock, LockRange range) =>
         flock ? range with { Start = 0, End = EndOfFile } : range;

@@ -34,7 +34,10 @@ public static class SetAttr
                 return status;
             }
 
-            attributes.MtimeNs = isNothing ? attributes.MtimeNs : c.TimeNs;
+            if (!isNothing)
+            {
+                attributes.MtimeNs = c.TimeNs;
+            }
         }
 
         if ((fields & SetAttrFields.KillSuidgid) != 0)
@@ -77,7 +80,11 @@ public static class SetAttr
             attributes.MtimeNs = (fields & SetAttrFields.MtimeNow) != 0 ? c.TimeNs : q.MtimeNs;
         }
 
-        attributes.CtimeNs = isNothing ? attributes.CtimeNs : c.TimeNs;
+        if (!isNothing)
+        {
+            attributes.CtimeNs = c.TimeNs;
+        }
+
         r = new EntryReply(attributes);
         return Status.OK;
     }
