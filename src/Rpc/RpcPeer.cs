@@ -292,7 +292,7 @@ public sealed class RpcPeer : IDisposable
                     || header.HeadLength > Limits.FrameHeadMaxBytes
                     || header.BodyLength > Limits.FrameBodyMaxBytes)
                 {
-                    RpcTrace.Malformed(this, header);
+                    RpcTrace.Malformed(header);
                     break;
                 }
 
@@ -306,7 +306,7 @@ public sealed class RpcPeer : IDisposable
                 start += (int)header.HeadLength;
                 if (Crc32C.Compute(head.Span) != header.HeadChecksum)
                 {
-                    RpcTrace.Malformed(this, header);
+                    RpcTrace.Malformed(header);
                     break;
                 }
 

@@ -5,6 +5,15 @@ namespace EphemeralFs.Rpc;
 /// <summary>What the wire tells when asked: frames with <c>EPHEMERALFS_TRACE=rpc</c>, and always what a peer did wrong.</summary>
 public static class RpcTrace
 {
+    /// <summary>Whoever sends garbage may send much of it: one line in this time says enough, milliseconds.</summary>
+    private const int MalformedQuietMs = 1000;
+
+    private static long s_malformedFrames;
+    private static long s_malformedSaidMs = -MalformedQuietMs;
+
+    /// <summary>Frames that were none, since the process started; each ended its connection.</summary>
+    public static long MalformedFrames => Volatile.Read(ref s_malformedFrames);
+
     /// <summary>Whether frames are traced.</summary>
     public static readonly bool Enabled =
         Environment.GetEnvironmentVariable("EPHEMERALFS_TRACE")?.Split(',').Contains("rpc", StringComparer.Ordinal) == true;
@@ -23,8 +32,16 @@ public static class RpcTrace
         Sink($"rpc {(sending ? "->" : "<-")} {h.Opcode} id={h.RequestId} session={h.Session:x} epoch={h.Epoch} slot={h.Slot}/{h.Sequence} head={h.HeadLength} body={h.BodyLength}{status}");
     }
 
-    internal static void Malformed(RpcPeer peer, in FrameHeader h) =>
-        Sink($"rpc: malformed frame (magic {h.Magic:x8}, version {h.Version}, head {h.HeadLength}, body {h.BodyLength}): the connection is closed");
+    internal static void Malformed(in FrameHeader h)
+    {
+        var count = Interlocked.Increment(ref s_malformedFrames);
+        var now = Environment.TickCount64;
+        var said = Volatile.Read(ref s_malformedSaidMs);
+        if (now - said >= MalformedQuietMs && Interlocked.CompareExchange(ref s_malformedSaidMs, now, said) == said)
+        {
+            Sink($"rpc: malformed frame (magic {h.Magic:x8}, version {h.Version}, head {h.HeadLength}, body {h.BodyLength}): the connection is closed; {count} so far");
+        }
+    }
 
     internal static void HandlerFailed(in FrameHeader h, Exception exception) =>
         Sink($"rpc: {h.Opcode} failed, answered {Status.Internal}: {exception}");

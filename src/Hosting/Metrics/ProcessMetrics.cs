@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using EphemeralFs.Rpc;
 
 namespace EphemeralFs.Hosting.Metrics;
 
@@ -7,7 +8,7 @@ public static class ProcessMetrics
 {
     private static readonly double s_startTimeSeconds = new DateTimeOffset(Process.GetCurrentProcess().StartTime).ToUnixTimeMilliseconds() / 1000.0;
 
-    /// <summary>CPU, memory, descriptors, threads and garbage collection.</summary>
+    /// <summary>CPU, memory, descriptors, threads, garbage collection, and frames that were none.</summary>
     public static IEnumerable<(string Name, string Labels, double Value)> Read()
     {
         using var process = Process.GetCurrentProcess();
@@ -25,5 +26,6 @@ public static class ProcessMetrics
         }
 
         yield return ("dotnet_gc_pause_seconds_total", "", GC.GetTotalPauseDuration().TotalSeconds);
+        yield return ("ephemeralfs_rpc_malformed_frames_total", "", RpcTrace.MalformedFrames);
     }
 }

@@ -111,11 +111,12 @@ public sealed class RpcTests : IDisposable
         server.Start();
         using var client = new RpcClient(server.Endpoint);
         var random = new Random(1);
+        var malformed = RpcTrace.MalformedFrames;
         for (var i = 0; i < 200; i++)
         {
             using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
             socket.Connect(server.Endpoint.Address);
-            var junk = new byte[random.Next(1, 4096)];
+            var junk = new byte[random.Next(FrameHeader.SizeBytes, 4096)];
             random.NextBytes(junk);
             if (i % 2 == 0 && junk.Length > 64)
             {
@@ -124,6 +125,8 @@ public sealed class RpcTests : IDisposable
             }
 
             socket.Send(junk);
+            Assert.Equal(0, await socket.ReceiveAsync(new byte[1]));
+            Assert.True(RpcTrace.MalformedFrames > malformed + i);
         }
 
         var result = await client.CallAsync<WriteBlockRequest, WriteBlockReply>(new(1, TierClass.Dram, []));
