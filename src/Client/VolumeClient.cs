@@ -22,12 +22,12 @@ public sealed class VolumeClient : IDisposable
     /// <param name="node">Node name.</param>
     /// <param name="memory">The mount's memory, fresh or inherited.</param>
     /// <param name="blocks">Storage of the cluster, shared by the mounts of a node.</param>
-    /// <param name="invalidatePages">Makes the kernel drop cached pages and attributes of an inode; completes when it has.</param>
+    /// <param name="kernel">Told what to drop because of other nodes.</param>
     /// <param name="deadlineMs">Milliseconds that a request waits for a server that is gone.</param>
     public VolumeClient(
-        Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, Func<ulong, ValueTask> invalidatePages, int deadlineMs = Limits.RequestDeadlineMs)
+        Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs)
     {
-        var recalls = new RecallHandler(this, invalidatePages);
+        var recalls = new RecallHandler(this, kernel);
         Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs);
         Grants = new GrantPool(Session, memory);
         _arena = new SegmentArena(memory);
@@ -36,7 +36,7 @@ public sealed class VolumeClient : IDisposable
         _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, invalidatePages);
+        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync);
         Namespace = new VolumeNamespace(Session, Grants, Files);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
@@ -72,7 +72,7 @@ public sealed class VolumeClient : IDisposable
 
     public void Dispose() => Session.Dispose();
 
-    internal async ValueTask GoThroughAsync(FileNode file, Func<ulong, ValueTask> invalidatePages)
+    internal async ValueTask GoThroughAsync(FileNode file, IKernelCache kernel)
     {
         lock (file.Lock)
         {
@@ -80,7 +80,7 @@ public sealed class VolumeClient : IDisposable
         }
 
         // The kernel first writes back what mappings have dirtied; those writes are committed as they come.
-        await invalidatePages(file.Ino);
+        await kernel.InvalidateAsync(file.Ino);
         await _flusher.FlushAsync(file);
     }
 }

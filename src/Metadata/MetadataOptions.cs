@@ -21,6 +21,9 @@ public sealed record MetadataOptions
     /// <summary>How long a session may take to give unused grant back before the others go without it.</summary>
     public int GrantRecallTimeoutMs { get; init; } = 5_000;
 
+    /// <summary>How long a node may take to forget the name of a directory that another one has moved, before the mover is answered, milliseconds.</summary>
+    public int ForgetNameTimeoutMs { get; init; } = 1_000;
+
     /// <summary>A snapshot is made when the journal has grown by this much (and by as much as the last snapshot has).</summary>
     public long SnapshotAfterBytes { get; init; } = 64 << 20;
 

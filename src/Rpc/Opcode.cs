@@ -56,6 +56,7 @@ public enum Opcode : ushort
     // Node, called back by the metadata server
     Recall = 0x0180,
     RecallGrant = 0x0181,
+    ForgetName = 0x0182,
 
     // Storage server
     WriteBlock = 0x0201,

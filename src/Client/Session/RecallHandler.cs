@@ -7,7 +7,7 @@ namespace EphemeralFs.Client.Session;
 
 /// <summary>Serves what the metadata server asks of the node because of other nodes.</summary>
 /// <remarks>Requests come on the connection's receive thread, in order with the server's replies: what is known is dropped at once, the rest is deferred.</remarks>
-internal sealed class RecallHandler(VolumeClient volume, Func<ulong, ValueTask> invalidatePages) : IRpcHandler
+internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : IRpcHandler
 {
     public void OnRequest(in RpcCall call, ReadOnlyMemory<byte> head, PooledBuffer? body)
     {
@@ -30,6 +30,10 @@ internal sealed class RecallHandler(VolumeClient volume, Func<ulong, ValueTask> 
                 _ = AnswerAsync(call, recall.Action, file);
                 return;
 
+            case Opcode.ForgetName when RpcCall.TryRead<ForgetNameRequest>(head, out var moved):
+                _ = ForgetNameAsync(call, moved.Parent, moved.Name.ToArray());
+                return;
+
             case Opcode.RecallGrant when RpcCall.TryRead<RecallGrantRequest>(head, out _):
                 call.Reply(new RecallGrantReply((ulong)volume.Grants.Surrender()));
                 return;
@@ -45,17 +49,23 @@ internal sealed class RecallHandler(VolumeClient volume, Func<ulong, ValueTask> 
         // The session's client connects again; the server repeats recalls that were not acknowledged.
     }
 
+    private async Task ForgetNameAsync(RpcCall call, ulong parent, byte[] name)
+    {
+        await kernel.ForgetNameAsync(parent, name);
+        call.Reply(default(Empty));
+    }
+
     private async Task AnswerAsync(RpcCall call, RecallAction action, FileNode file)
     {
         try
         {
             if (action == RecallAction.GoThrough)
             {
-                await volume.GoThroughAsync(file, invalidatePages);
+                await volume.GoThroughAsync(file, kernel);
             }
             else
             {
-                await invalidatePages(file.Ino);
+                await kernel.InvalidateAsync(file.Ino);
             }
 
             call.Reply(default(Empty));

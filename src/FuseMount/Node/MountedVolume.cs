@@ -166,7 +166,7 @@ internal sealed class MountedVolume : IDisposable
 
     private static VolumeClient CreateClient(
         string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, ConnectionHolder holder) =>
-        new(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder.InvalidateAsync, options.DeadlineMs);
+        new(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder, options.DeadlineMs);
 
     private static unsafe NodeMemory Layout(SharedMemory memory) => new(memory.Pointer, memory.Length);
 
@@ -207,8 +207,11 @@ internal sealed class MountedVolume : IDisposable
     }
 
     /// <summary>The client is made before the connection that its invalidations go to.</summary>
-    private sealed class ConnectionHolder
+    private sealed class ConnectionHolder : IKernelCache
     {
+        /// <summary>How long the kernel may take to forget a name, milliseconds.</summary>
+        private const int ForgetNameMs = 100;
+
         public FuseConnection? Connection { get; set; }
 
         public async ValueTask InvalidateAsync(ulong ino)
@@ -216,6 +219,19 @@ internal sealed class MountedVolume : IDisposable
             if (Connection is { } connection)
             {
                 await connection.Notifier.InvalidateInodeAsync(ino);
+            }
+        }
+
+        /// <remarks>
+        /// The kernel needs the directory's lock, and a request of this mount may hold it whose answer waits for another node that waits for this one:
+        /// hence the bound. A name that is still there after it does no harm but that a rename of what had it can fail with ESTALE.
+        /// </remarks>
+        public async ValueTask ForgetNameAsync(ulong parent, ReadOnlyMemory<byte> name)
+        {
+            if (Connection is { } connection)
+            {
+                Task forgotten = connection.Notifier.InvalidateEntryAsync(parent, name, expireOnly: false).AsTask();
+                await forgotten.WaitAsync(TimeSpan.FromMilliseconds(ForgetNameMs)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }

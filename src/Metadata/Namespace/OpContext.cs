@@ -17,6 +17,9 @@ public sealed class OpContext
     /// <summary>Out: the inode whose bytes or size were changed, or null.</summary>
     public Inode? Changed { get; set; }
 
+    /// <summary>Out: names that directories had in other directories before this operation moved them.</summary>
+    public List<(ulong Parent, byte[] Name)> MovedAway { get; } = [];
+
     /// <summary>Out: with ENOSPC, how many quota bytes were missing; grants of other sessions may be called back.</summary>
     public ulong MissingBytes { get; set; }
 
@@ -36,6 +39,7 @@ public sealed class OpContext
         TimeNs = timeNs;
         IsReplay = isReplay;
         Changed = null;
+        MovedAway.Clear();
         MissingBytes = 0;
         Ticket = LockTicket.None;
         Granted.Clear();

@@ -78,3 +78,10 @@ internal sealed class ParkedOperation(RpcCall call, OperationRow row, byte[] hea
     /// <summary>The session is gone, or its node has given the operation up: nothing happens any more.</summary>
     public bool IsDead { get; set; }
 }
+
+/// <summary>A name that a directory had before it was moved, which a session's node must forget.</summary>
+/// <param name="Session">Who is asked.</param>
+/// <param name="Parent">The directory that had it.</param>
+/// <param name="Name">The name.</param>
+/// <param name="Waiter">The operation that is answered afterwards.</param>
+internal sealed record MovedName(SessionRuntime Session, ulong Parent, byte[] Name, ParkedOperation Waiter);

@@ -148,6 +148,11 @@ internal sealed partial class VolumeService
         {
             _ = RecallGrantAsync(session);
         }
+
+        while (_nameOutbox.TryDequeue(out var moved))
+        {
+            _ = ForgetNameAsync(moved);
+        }
     }
 
     private async Task RecallAsync(PendingRecall recall, RpcPeer peer, uint epoch)
@@ -274,6 +279,36 @@ internal sealed partial class VolumeService
                 }
 
                 Release(waiters);
+            }
+            catch (Exception e)
+            {
+                Break(e, null);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    /// <summary>
+    /// Makes a node's kernel forget where a directory was. It looks names up each time, but a directory has one place in its cache, and when a rename
+    /// finds it at another one, the kernel may not move it under the locks that the rename holds: ESTALE (<c>__d_unalias</c> in fs/dcache.c).
+    /// A node that does not answer is not waited for long: nothing else depends on it.
+    /// </summary>
+    private async Task ForgetNameAsync(MovedName moved)
+    {
+        if (moved.Session.Peer is { } peer)
+        {
+            await peer.CallAsync<ForgetNameRequest, Empty>(
+                new ForgetNameRequest(moved.Parent, moved.Name),
+                new CallHeader(moved.Session.State.Id, moved.Session.State.Epoch),
+                timeoutMs: _options.ForgetNameTimeoutMs);
+        }
+
+        lock (_lock)
+        {
+            try
+            {
+                Release([moved.Waiter]);
             }
             catch (Exception e)
             {

@@ -29,6 +29,7 @@ internal sealed partial class VolumeService : IDisposable
     private readonly Dictionary<ulong, ParkedOperation> _lockWaiters = [];
     private readonly ConcurrentQueue<PendingRecall> _recallOutbox = new();
     private readonly ConcurrentQueue<SessionRuntime> _grantOutbox = new();
+    private readonly ConcurrentQueue<MovedName> _nameOutbox = new();
     private VolumeStore _store;
     private VolumeState _state;
     private byte[] _reply = new byte[64 << 10];
@@ -473,6 +474,20 @@ internal sealed partial class VolumeService : IDisposable
                     parked.Stage = ParkedStage.AfterApply;
                     parked.Pending++;
                     AwaitInvalidate(parked, opener.Session, changed.Ino);
+                }
+            }
+        }
+
+        foreach (var (parent, name) in _context.MovedAway)
+        {
+            foreach (var other in _sessions.Values)
+            {
+                if (other != session && other.Peer is { IsConnected: true })
+                {
+                    parked ??= Park(call, row, [], session, ParkedStage.AfterApply);
+                    parked.Stage = ParkedStage.AfterApply;
+                    parked.Pending++;
+                    _nameOutbox.Enqueue(new MovedName(other, parent, name, parked));
                 }
             }
         }

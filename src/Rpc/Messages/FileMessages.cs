@@ -368,6 +368,23 @@ public readonly record struct RecallRequest(ulong Ino, RecallAction Action)
     public static RecallRequest Read(ref WireReader r) => new(r.U64(), (RecallAction)r.U8());
 }
 
+/// <summary>Server to node: another node has moved a directory away from this name.</summary>
+/// <param name="Parent">The directory that had it.</param>
+/// <param name="Name">The name.</param>
+public readonly record struct ForgetNameRequest(ulong Parent, ReadOnlyMemory<byte> Name)
+    : IRequest<ForgetNameRequest, Empty>
+{
+    public static Opcode Opcode => Opcode.ForgetName;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U64(Parent);
+        w.Bytes(Name);
+    }
+
+    public static ForgetNameRequest Read(ref WireReader r) => new(r.U64(), r.Bytes(Limits.NameOnWireMaxBytes));
+}
+
 /// <summary>Server to node: the quota is short; give back what is unused.</summary>
 public readonly record struct RecallGrantRequest
     : IRequest<RecallGrantRequest, RecallGrantReply>

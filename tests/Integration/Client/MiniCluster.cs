@@ -81,7 +81,7 @@ internal sealed class MiniCluster : IDisposable
 }
 
 /// <summary>A node: memory that survives <see cref="Restart"/>, and a client on top of it.</summary>
-internal sealed class TestNode : IDisposable
+internal sealed class TestNode : IKernelCache, IDisposable
 {
     private readonly MiniCluster _cluster;
     private readonly string _name;
@@ -104,6 +104,8 @@ internal sealed class TestNode : IDisposable
     public OpenFiles Files => Volume.Files;
 
     public List<ulong> Invalidated { get; } = [];
+
+    public List<(ulong Parent, string Name)> Forgotten { get; } = [];
 
     /// <summary>The daemon dies and another one takes over.</summary>
     public void Restart()
@@ -164,6 +166,26 @@ internal sealed class TestNode : IDisposable
         });
     }
 
+    public ValueTask InvalidateAsync(ulong ino)
+    {
+        lock (Invalidated)
+        {
+            Invalidated.Add(ino);
+        }
+
+        return default;
+    }
+
+    public ValueTask ForgetNameAsync(ulong parent, ReadOnlyMemory<byte> name)
+    {
+        lock (Forgotten)
+        {
+            Forgotten.Add((parent, System.Text.Encoding.UTF8.GetString(name.Span)));
+        }
+
+        return default;
+    }
+
     public static byte[] Bytes(string text) => System.Text.Encoding.UTF8.GetBytes(text);
 
     public void Dispose()
@@ -181,15 +203,7 @@ internal sealed class TestNode : IDisposable
             _name,
             new NodeMemory(_memory.Pointer, _memory.Length),
             new BlockStore(_servers, new BlockCache(8 << 20), 10_000),
-            ino =>
-            {
-                lock (Invalidated)
-                {
-                    Invalidated.Add(ino);
-                }
-
-                return default;
-            },
+            this,
             10_000);
         Assert.Equal(Status.OK, volume.OpenAsync().AsTask().GetAwaiter().GetResult());
         return volume;

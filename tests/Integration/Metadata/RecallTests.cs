@@ -204,4 +204,43 @@ public class RecallTests : MetadataFixture
         Assert.Equal(2, _b.Recalls.Count(r => r.Action == RecallAction.Invalidate));
         never.SetResult();
     }
+
+    [Fact]
+    public async Task A_rename_that_moves_a_directory_is_answered_when_the_others_have_forgotten_its_name()
+    {
+        var (x, y) = (await DirectoryAsync(Ino.Root, "x"), await DirectoryAsync(Ino.Root, "y"));
+        await DirectoryAsync(x, "m");
+        var gate = new TaskCompletionSource();
+        _b.BeforeForgotten = gate.Task;
+        var rename = RenameAsync(x, "m", y, "m");
+        await _b.RecallCame.WaitAsync().WaitAsync(Patience);
+        Assert.Equal([(x, "m")], _b.Forgotten);
+        Assert.False(rename.IsCompleted);
+        gate.SetResult();
+        Assert.Equal(Status.OK, await rename.WaitAsync(Patience));
+
+        // An exchange moves two; a rename in one directory, or of a file, none.
+        await DirectoryAsync(x, "o");
+        Assert.Equal(Status.OK, await RenameAsync(x, "o", y, "m", flags: 2).WaitAsync(Patience));
+        Assert.Equal([(x, "m"), (x, "o"), (y, "m")], _b.Forgotten);
+        await _a.CreateAsync("f");
+        Assert.Equal(Status.OK, await RenameAsync(Ino.Root, "f", x, "f").WaitAsync(Patience));
+        Assert.Equal(Status.OK, await RenameAsync(x, "o", x, "p").WaitAsync(Patience));
+        Assert.Equal(3, _b.Forgotten.Count);
+        Assert.Empty(_a.Forgotten);
+
+        // A node that says nothing holds nobody up for ever.
+        _b.BeforeForgotten = new TaskCompletionSource().Task;
+        Assert.Equal(Status.OK, await RenameAsync(x, "p", y, "p").WaitAsync(Patience));
+    }
+
+    private async Task<ulong> DirectoryAsync(ulong parent, string name)
+    {
+        var ino = await _a.NewInoAsync();
+        Assert.Equal(Status.OK, (await _a.CallAsync<MknodRequest, EntryReply>(new(parent, ino, TestNode.Name(name), 0x41ED, 0, 0, 0, default))).Status);
+        return ino;
+    }
+
+    private async Task<Status> RenameAsync(ulong parent, string name, ulong newParent, string newName, uint flags = 0) =>
+        (await _a.CallAsync<RenameRequest, RenameReply>(new(parent, TestNode.Name(name), newParent, TestNode.Name(newName), flags))).Status;
 }

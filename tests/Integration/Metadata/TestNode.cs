@@ -28,6 +28,12 @@ internal sealed class TestNode : IRpcHandler, IDisposable
     /// <summary>Recalls that came, in order.</summary>
     public ConcurrentQueue<RecallRequest> Recalls { get; } = new();
 
+    /// <summary>Names that directories were moved away from, in order.</summary>
+    public ConcurrentQueue<(ulong Parent, string Name)> Forgotten { get; } = new();
+
+    /// <summary>Completed before names are acknowledged as forgotten.</summary>
+    public Task BeforeForgotten { get; set; } = Task.CompletedTask;
+
     /// <summary>Runs before a recall is acknowledged; null acknowledges at once.</summary>
     public Func<RecallRequest, Task>? BeforeAcknowledge { get; set; }
 
@@ -160,6 +166,12 @@ internal sealed class TestNode : IRpcHandler, IDisposable
             RecallCame.Release();
             _ = AcknowledgeAsync(call, recall);
         }
+        else if (call.Header.Opcode == Opcode.ForgetName && RpcCall.TryRead<ForgetNameRequest>(head, out var moved))
+        {
+            Forgotten.Enqueue((moved.Parent, Encoding.UTF8.GetString(moved.Name.Span)));
+            RecallCame.Release();
+            _ = AcknowledgeForgottenAsync(call);
+        }
         else
         {
             call.Fail(Status.UnknownOpcode);
@@ -179,6 +191,12 @@ internal sealed class TestNode : IRpcHandler, IDisposable
             await work(recall);
         }
 
+        call.Reply(default(Empty));
+    }
+
+    private async Task AcknowledgeForgottenAsync(RpcCall call)
+    {
+        await BeforeForgotten;
         call.Reply(default(Empty));
     }
 

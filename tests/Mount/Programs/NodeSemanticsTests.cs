@@ -26,6 +26,26 @@ public sealed unsafe class NodeSemanticsTests(VolumeFixture volume)
         Assert.Equal(0, Native.Rmdir(Path.Combine(volume.First, "below")));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_directory_that_another_node_has_moved_can_be_renamed_at_once(bool exchange)
+    {
+        const uint Exchange = 2;
+        using var sides = volume.NewSides("moved");
+        for (int i = 0; i < 20; i++)
+        {
+            // Both names are in this node's kernel when the other node moves what they name; nothing looks them up before the rename does.
+            string x = Path.Combine(sides.Subject, $"x{i}"), y = Path.Combine(sides.Subject, $"y{i}");
+            Directory.CreateDirectory(Path.Combine(x, "m"));
+            Directory.CreateDirectory(exchange ? Path.Combine(y, "m") : y);
+            Assert.True(Directory.Exists(Path.Combine(x, "m")) && Directory.Exists(Path.Combine(y, "m")) == exchange);
+            Expect.Ok(Native.Rename(
+                Path.Combine(sides.SubjectOnSecond, $"x{i}", "m"), Path.Combine(sides.SubjectOnSecond, $"y{i}", "m"), exchange ? Exchange : 0));
+            Expect.Ok(Native.Rename(Path.Combine(y, "m"), Path.Combine(x, "n")));
+        }
+    }
+
     [Fact]
     public void Stores_through_a_mapping_reach_the_other_node_with_msync()
     {

@@ -28,7 +28,7 @@ public static class Rename
 
         if (q.Flags == Exchange)
         {
-            Swap(q, move, c.TimeNs);
+            Swap(c, q, move);
         }
         else
         {
@@ -129,7 +129,7 @@ public static class Rename
         }
 
         move.Source.Attributes.CtimeNs = c.TimeNs;
-        Reparent(move.Source, move.OldParent, move.NewParent);
+        Reparent(c, move.Source, move.OldParent, q.Name.Span, move.NewParent);
         if (move.Target is { Attributes.IsDirectory: true })
         {
             move.NewParent.Attributes.Nlink--;
@@ -141,23 +141,24 @@ public static class Rename
         }
     }
 
-    private static void Swap(in RenameRequest q, in Parts move, long timeNs)
+    private static void Swap(OpContext c, in RenameRequest q, in Parts move)
     {
         var target = move.Target!;
         move.OldParent.Directory.Replace(q.Name.Span, target.Ino, FileMode.DirentType(target.Attributes.Mode));
         move.NewParent.Directory.Replace(q.NewName.Span, move.Source.Ino, FileMode.DirentType(move.Source.Attributes.Mode));
-        move.OldParent.Touch(timeNs);
-        move.NewParent.Touch(timeNs);
-        move.Source.Attributes.CtimeNs = timeNs;
-        target.Attributes.CtimeNs = timeNs;
-        Reparent(move.Source, move.OldParent, move.NewParent);
-        Reparent(target, move.NewParent, move.OldParent);
+        move.OldParent.Touch(c.TimeNs);
+        move.NewParent.Touch(c.TimeNs);
+        move.Source.Attributes.CtimeNs = c.TimeNs;
+        target.Attributes.CtimeNs = c.TimeNs;
+        Reparent(c, move.Source, move.OldParent, q.Name.Span, move.NewParent);
+        Reparent(c, target, move.NewParent, q.NewName.Span, move.OldParent);
     }
 
-    private static void Reparent(Inode inode, Inode from, Inode to)
+    private static void Reparent(OpContext c, Inode inode, Inode from, ReadOnlySpan<byte> name, Inode to)
     {
-        if (inode.Attributes.IsDirectory)
+        if (inode.Attributes.IsDirectory && from != to)
         {
+            c.MovedAway.Add((from.Ino, name.ToArray()));
             from.Attributes.Nlink--;
             to.Attributes.Nlink++;
             inode.Directory.Parent = to.Ino;
