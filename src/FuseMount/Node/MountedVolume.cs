@@ -223,14 +223,20 @@ internal sealed class MountedVolume : IDisposable
         }
 
         /// <remarks>
-        /// The kernel needs the directory's lock, and a request of this mount may hold it whose answer waits for another node that waits for this one:
-        /// hence the bound. A name that is still there after it does no harm but that a rename of what had it can fail with ESTALE.
+        /// The kernel needs the directory's lock. A rename of this mount may hold it while its answer waits for another node, which has a rename in flight too
+        /// and waits for this one: so whoever has one in flight answers at once, and the name goes when that rename has ended. A name that stays does no harm
+        /// but that a rename of what had it can fail with ESTALE.
         /// </remarks>
         public async ValueTask ForgetNameAsync(ulong parent, ReadOnlyMemory<byte> name)
         {
             if (Connection is { } connection)
             {
                 Task forgotten = connection.Notifier.InvalidateEntryAsync(parent, name, expireOnly: false).AsTask();
+                if (connection.InFlight().Any(request => request.Opcode is FuseOpcode.RENAME or FuseOpcode.RENAME2))
+                {
+                    return;
+                }
+
                 await forgotten.WaitAsync(TimeSpan.FromMilliseconds(ForgetNameMs)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
