@@ -281,6 +281,13 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         Add(FuseSetattrValid.MTIME_NOW, SetAttrFields.MtimeNow, input);
         Add(FuseSetattrValid.KILL_SUIDGID, SetAttrFields.KillSuidgid, input);
 
+        // ftruncate(2) moves the times always, truncate(2) when something changes; for the former the kernel sends the handle and leaves the times to us
+        // (update_mtime in fs/fuse/dir.c).
+        if ((input.Valid & (FuseSetattrValid.SIZE | FuseSetattrValid.FH | FuseSetattrValid.MTIME)) == (FuseSetattrValid.SIZE | FuseSetattrValid.FH))
+        {
+            fields |= SetAttrFields.MtimeNow;
+        }
+
         // With HANDLE_KILLPRIV_V2 clearing the bits at chown is our part, whoever calls: include/uapi/linux/fuse.h. A request for nothing is chown(-1, -1).
         if ((input.Valid & (FuseSetattrValid.UID | FuseSetattrValid.GID)) != 0 || fields == SetAttrFields.None)
         {

@@ -157,6 +157,9 @@ public abstract class TimeChecks(ITestTarget target) : PosixChecks(target)
         Touches(Touch.Modify | Touch.Change, P("f"), () => Ok(Native.Ftruncate(fd, 8192)));
         MakeFile("empty", "");
         Touches(Touch.Nothing, P("empty"), () => Ok(Native.Truncate(P("empty"), 0)));
+        // The same through a descriptor does move them.
+        int empty = Open(P("empty"), Native.O_RDWR);
+        Touches(Touch.Modify | Touch.Change, P("empty"), () => Ok(Native.Ftruncate(empty, 0)));
         Touches(Touch.Modify | Touch.Change, P("empty"), () => Ok(Native.Truncate(P("empty"), 1)));
     }
 

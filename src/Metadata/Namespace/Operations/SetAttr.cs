@@ -19,7 +19,7 @@ public static class SetAttr
         ref var attributes = ref inode.Attributes;
         var fields = q.Fields;
 
-        // As on tmpfs, truncate(2) of a file without pages to the size that it has changes nothing. (ftruncate(2) says that times move.)
+        // As on tmpfs, truncate(2) of a file without pages to the size that it has changes nothing. (ftruncate(2) sends MtimeNow.)
         var isNothing = fields == SetAttrFields.Size && attributes.Size == q.Size && attributes.AllocatedBytes == 0;
         if ((fields & SetAttrFields.Size) != 0)
         {
