@@ -32,7 +32,8 @@ public readonly record struct FileStatus
         DeviceMajor = raw.DeviceMajor;
         DeviceMinor = raw.DeviceMinor;
         Access = new Time(raw.AccessSeconds, raw.AccessNanoseconds);
-        Modify = new Time(raw.ModifySeconds, raw.ModifyNanoseconds);
+        // Bytes that go through a fifo stay in the kernel, and for FUSE it leaves the times alone then (S_NOCMTIME): not compared.
+        Modify = (raw.Mode & S_IFMT) == S_IFIFO ? default : new Time(raw.ModifySeconds, raw.ModifyNanoseconds);
         Change = new Time(raw.ChangeSeconds, raw.ChangeNanoseconds);
     }
 

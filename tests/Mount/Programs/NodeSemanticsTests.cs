@@ -26,6 +26,23 @@ public sealed unsafe class NodeSemanticsTests(VolumeFixture volume)
         Assert.Equal(0, Native.Rmdir(Path.Combine(volume.First, "below")));
     }
 
+    [Fact]
+    public void A_fifo_passes_bytes_and_keeps_its_times()
+    {
+        using var sides = volume.NewSides("fifo");
+        string path = Path.Combine(sides.Subject, "p");
+        Expect.Ok(Native.Mknod(path, Native.S_IFIFO | 0x1A4));
+        Expect.Ok(Native.Utimens(path, new Timespec(1, 2), new Timespec(3, 4)));
+        int fd = Open(path, Native.O_RDWR);
+        Assert.Equal(5, Native.Write(fd, "bytes"u8));
+        Span<byte> read = stackalloc byte[5];
+        Assert.Equal(5, Native.Read(fd, read));
+        Assert.True(read.SequenceEqual("bytes"u8));
+        Expect.Ok(Native.Close(fd));
+        Expect.Ok(Native.Stat(path, out Statx status));
+        Assert.Equal(3_000_000_004, status.Modify.Nanoseconds);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
