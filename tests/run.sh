@@ -132,7 +132,11 @@ for project in "${projects[@]}"; do
 done
 
 left=$(our_processes)
-[[ -n $left ]] && broken $'processes were left running:\n'"$left"
+if [[ -n $left ]]; then
+    broken $'processes were left running:\n'"$left"
+    # A run that was cut off must not leave its clusters to the next one.
+    find "$TMPDIR" -xdev -maxdepth 5 -name cluster.json -printf '%h\0' | xargs -0 -r -n 1 ./ephemeralfs down --state
+fi
 left=$(our_mounts | grep -E "^$TMPDIR(/|\$)")
 if [[ -n $left ]]; then
     broken $'mounts were left:\n'"$left"

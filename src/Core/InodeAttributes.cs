@@ -45,4 +45,19 @@ public record struct InodeAttributes
     public readonly bool IsDirectory => (Mode & FileMode.TypeMask) == FileMode.Directory;
     public readonly bool IsRegular => (Mode & FileMode.TypeMask) == FileMode.Regular;
     public readonly bool IsSymlink => (Mode & FileMode.TypeMask) == FileMode.Symlink;
+
+    /// <summary>Clears set-user-ID and, where group execute is set, set-group-ID, as a write or a change of owner does; directories keep theirs.</summary>
+    public void KillSuidgid()
+    {
+        if (IsDirectory)
+        {
+            return;
+        }
+
+        Mode &= ~FileMode.SetUid;
+        if ((Mode & FileMode.GroupExecute) != 0)
+        {
+            Mode &= ~FileMode.SetGid;
+        }
+    }
 }

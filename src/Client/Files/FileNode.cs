@@ -149,11 +149,9 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
             attributes.MtimeNs = DirtyTimeNs; // also when somebody had set a time in the future
             attributes.CtimeNs = Math.Max(attributes.CtimeNs, DirtyTimeNs);
             attributes.AllocatedBytes += ReservedBytes;
-            if (KillsSuidgid && (attributes.Mode & (FileMode.SetUid | FileMode.SetGid)) != 0)
+            if (KillsSuidgid)
             {
-                // What the commit will do: set-group-ID stays where group execute is not set (mandatory locking's old mark).
-                attributes.Mode &= ~FileMode.SetUid;
-                attributes.Mode &= (attributes.Mode & FileMode.GroupExecute) != 0 ? ~FileMode.SetGid : ~0u;
+                attributes.KillSuidgid(); // as the commit will
             }
         }
 

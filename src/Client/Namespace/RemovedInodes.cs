@@ -1,10 +1,12 @@
+using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
+using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Namespace;
 
 /// <summary>
 /// Last attributes of inodes that lost their last name through this node, until the kernel forgets them: a working directory that
-/// was removed and an O_PATH descriptor have no open handle at the server, yet <c>fstat</c> on them works on every local file system.
+/// was removed, a fifo and an O_PATH descriptor have no open handle at the server, yet <c>fstat</c> and <c>fchmod</c> on them work on every local file system.
 /// </summary>
 internal sealed class RemovedInodes
 {
@@ -36,6 +38,25 @@ internal sealed class RemovedInodes
         lock (_lock)
         {
             return _attributes.TryGetValue(ino, out attributes);
+        }
+    }
+
+    /// <summary>Applies a change of anything but the size.</summary>
+    public bool TryChange(in SetAttrRequest request, out InodeAttributes attributes)
+    {
+        lock (_lock)
+        {
+            if ((request.Fields & SetAttrFields.Size) != 0 || !_attributes.TryGetValue(request.Ino, out attributes))
+            {
+                attributes = default;
+                return false;
+            }
+
+            var timeNs = Clock.NowNs();
+            request.ApplyTo(ref attributes, timeNs);
+            attributes.CtimeNs = timeNs;
+            _attributes[request.Ino] = attributes;
+            return true;
         }
     }
 

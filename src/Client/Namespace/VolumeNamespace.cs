@@ -21,7 +21,14 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     public async ValueTask<(Status Status, InodeAttributes Attributes)> GetAttrAsync(ulong ino)
     {
         var result = await files.GetAttrAsync(ino);
-        return result.Status.ToErrno() is Errno.ENOENT or Errno.ESTALE && _removed.TryGet(ino, out var attributes) ? (Status.OK, attributes) : result;
+        return IsGone(result.Status) && _removed.TryGet(ino, out var attributes) ? (Status.OK, attributes) : result;
+    }
+
+    /// <summary>Changes attributes, also of an inode that lost its last name: there is nobody else who could look at them then.</summary>
+    public async ValueTask<(Status Status, InodeAttributes Attributes)> SetAttrAsync(Operation operation, SetAttrRequest request)
+    {
+        var result = await files.SetAttrAsync(operation, request);
+        return IsGone(result.Status) && _removed.TryChange(request, out var attributes) ? (Status.OK, attributes) : result;
     }
 
     /// <summary>Makes a file that is not opened, a directory, a device, a fifo, a socket or a symbolic link.</summary>
@@ -125,6 +132,8 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
 
     /// <summary>The kernel refers to the inode no more.</summary>
     public void Forget(ulong ino) => _removed.Remove(ino);
+
+    private static bool IsGone(Status status) => status.ToErrno() is Errno.ENOENT or Errno.ESTALE;
 
     private void Unlinked(Status status, in InodeAttributes attributes)
     {

@@ -83,7 +83,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
             message = message with { Fields = message.Fields | SetAttrFields.KillSetgid };
         }
 
-        var (status, attributes) = await self.Volume.Files.SetAttrAsync(operation, message);
+        var (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, message);
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
         {

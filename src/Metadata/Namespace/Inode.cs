@@ -35,21 +35,6 @@ public sealed class Inode
         Attributes.CtimeNs = timeNs;
     }
 
-    /// <summary>Clears set-user-ID, and set-group-ID where the group may execute; directories keep theirs.</summary>
-    public void KillSuidgid()
-    {
-        if (Attributes.IsDirectory)
-        {
-            return;
-        }
-
-        Attributes.Mode &= ~FileMode.SetUid;
-        if ((Attributes.Mode & FileMode.GroupExecute) != 0)
-        {
-            Attributes.Mode &= ~FileMode.SetGid;
-        }
-    }
-
     /// <summary>Removes file capabilities (<c>security.capability</c>), as every change of a file's bytes or owner does, capabilities(7).</summary>
     public void DropCapabilities()
     {

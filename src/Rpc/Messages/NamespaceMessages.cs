@@ -104,6 +104,47 @@ public readonly record struct SetAttrRequest(
         w.I64(MtimeNs);
     }
 
+    /// <summary>Changes all that is meant but the size and ctime.</summary>
+    /// <param name="attributes">What is changed.</param>
+    /// <param name="timeNs">Time of the operation.</param>
+    public void ApplyTo(ref InodeAttributes attributes, long timeNs)
+    {
+        if ((Fields & SetAttrFields.KillSuidgid) != 0)
+        {
+            attributes.KillSuidgid();
+        }
+
+        if ((Fields & SetAttrFields.KillSetgid) != 0)
+        {
+            attributes.Mode &= ~FileMode.SetGid;
+        }
+
+        if ((Fields & SetAttrFields.Mode) != 0)
+        {
+            attributes.Mode = (attributes.Mode & FileMode.TypeMask) | (Mode & FileMode.PermissionMask);
+        }
+
+        if ((Fields & SetAttrFields.Uid) != 0)
+        {
+            attributes.Uid = Uid;
+        }
+
+        if ((Fields & SetAttrFields.Gid) != 0)
+        {
+            attributes.Gid = Gid;
+        }
+
+        if ((Fields & (SetAttrFields.Atime | SetAttrFields.AtimeNow)) != 0)
+        {
+            attributes.AtimeNs = (Fields & SetAttrFields.AtimeNow) != 0 ? timeNs : AtimeNs;
+        }
+
+        if ((Fields & (SetAttrFields.Mtime | SetAttrFields.MtimeNow)) != 0)
+        {
+            attributes.MtimeNs = (Fields & SetAttrFields.MtimeNow) != 0 ? timeNs : MtimeNs;
+        }
+    }
+
     public static SetAttrRequest Read(ref WireReader r) => new(
         r.U64(),
         (SetAttrFields)r.U32(),

@@ -50,6 +50,37 @@ public sealed class ModelCounterexamples(VolumeFixture volume)
         {"op":"mapwrite","Length":1,"Seed":441014,"Msync":true}
         """);
 
+    // Nobody but the kernel knows that a fifo is open: it was gone with its name.
+    [Fact]
+    public void An_open_fifo_without_a_name_can_be_changed() => OneNode("""
+        {"op":"mknod","Path":"f3","Mode":4589}
+        {"op":"open","Slot":5,"Path":"f3","Mode":1516}
+        {"op":"unlink","Path":"f3"}
+        {"op":"fchmod","Slot":5,"Mode":256}
+        {"op":"fchown","Slot":5,"Uid":1001,"Gid":1002}
+        {"op":"futimens","Slot":5,"Access":{"Seconds":1,"Nanoseconds":2},"Modify":{"Seconds":3,"Nanoseconds":4}}
+        {"op":"fstat","Slot":5}
+        """);
+
+    // The times of an empty file did not move: the kernel says with the handle that it was ftruncate(2).
+    [Fact]
+    public void A_truncation_to_the_same_size_through_a_handle_moves_the_times() => OneNode("""
+        {"op":"open","Slot":4,"Path":"f2","Flags":66,"Mode":420}
+        {"op":"utimens","Path":"f2","Access":{"Seconds":738416340,"Nanoseconds":16737172},"Modify":{"Seconds":872137662,"Nanoseconds":835835742},"Follow":true}
+        {"op":"ftruncate","Slot":4}
+        {"op":"stat","Path":"f2"}
+        """);
+
+    // The old place of the directory stayed in this node's kernel, which could not move it under the locks of a rename.
+    [Fact]
+    public void A_directory_that_another_node_has_moved_is_renamed() => TwoNodes("""
+        {"op":"mkdir","Path":"d1","Mode":1023}
+        {"op":"mkdir","Path":"d1/e0","Mode":493}
+        {"op":"mkdir","Path":"e1","Mode":493}
+        {"op":"rename","From":"e1","To":"d1/e0","Flags":2,"Node":1}
+        {"op":"rename","From":"e1","To":"d1/d2"}
+        """);
+
     // chown(-1, -1) is a SETATTR without a field.
     [Fact]
     public void A_chown_of_nothing_clears_set_user_id() => OneNode("""

@@ -49,7 +49,7 @@ public static class Commit
 
         if ((q.Flags & CommitFlags.KillSuidgid) != 0)
         {
-            inode.KillSuidgid();
+            inode.Attributes.KillSuidgid();
         }
 
         if ((q.Flags & CommitFlags.KeepMtime) == 0)

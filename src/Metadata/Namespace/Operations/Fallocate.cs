@@ -66,7 +66,7 @@ public static class Fallocate
         inode.Touch(c.TimeNs);
         if (q.KillSuidgid)
         {
-            inode.KillSuidgid();
+            inode.Attributes.KillSuidgid();
         }
 
         r = new EntryReply(inode.Attributes);

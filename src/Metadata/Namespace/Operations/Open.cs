@@ -48,7 +48,7 @@ public static class Open
             inode.Touch(c.TimeNs);
             if ((q.Flags & OpenFlags.KillSuidgid) != 0)
             {
-                inode.KillSuidgid();
+                inode.Attributes.KillSuidgid();
             }
         }
 

@@ -40,44 +40,10 @@ public static class SetAttr
             }
         }
 
-        if ((fields & SetAttrFields.KillSuidgid) != 0)
-        {
-            inode.KillSuidgid();
-        }
-
-        if ((fields & SetAttrFields.KillSetgid) != 0)
-        {
-            attributes.Mode &= ~FileMode.SetGid;
-        }
-
-        if ((fields & SetAttrFields.Mode) != 0)
-        {
-            attributes.Mode = (attributes.Mode & FileMode.TypeMask) | (q.Mode & FileMode.PermissionMask);
-        }
-
-        if ((fields & SetAttrFields.Uid) != 0)
-        {
-            attributes.Uid = q.Uid;
-        }
-
-        if ((fields & SetAttrFields.Gid) != 0)
-        {
-            attributes.Gid = q.Gid;
-        }
-
+        q.ApplyTo(ref attributes, c.TimeNs);
         if ((fields & (SetAttrFields.Uid | SetAttrFields.Gid)) != 0)
         {
             inode.DropCapabilities();
-        }
-
-        if ((fields & (SetAttrFields.Atime | SetAttrFields.AtimeNow)) != 0)
-        {
-            attributes.AtimeNs = (fields & SetAttrFields.AtimeNow) != 0 ? c.TimeNs : q.AtimeNs;
-        }
-
-        if ((fields & (SetAttrFields.Mtime | SetAttrFields.MtimeNow)) != 0)
-        {
-            attributes.MtimeNs = (fields & SetAttrFields.MtimeNow) != 0 ? c.TimeNs : q.MtimeNs;
         }
 
         if (!isNothing)
