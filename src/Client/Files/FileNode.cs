@@ -1,7 +1,6 @@
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc.Messages;
-using FileMode = EphemeralFs.Core.FileMode;
 
 namespace EphemeralFs.Client.Files;
 

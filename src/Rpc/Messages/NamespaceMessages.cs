@@ -1,4 +1,5 @@
 using EphemeralFs.Core;
+using FileMode = EphemeralFs.Core.FileMode;
 
 namespace EphemeralFs.Rpc.Messages;
 
