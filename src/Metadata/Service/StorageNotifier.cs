@@ -143,7 +143,6 @@ internal sealed class StorageNotifier : IDisposable
     private async Task<bool> TellSessionsAsync(IReadOnlyDictionary<uint, StorageServerInfo> servers)
     {
         var volumes = _service.Volumes.Select(v => (Volume: v, Ended: v.SessionsEnded)).Where(v => v.Ended > 0).ToArray();
-        var ended = volumes.Sum(v => v.Ended);
         var done = true;
         foreach (var (server, info) in servers.Where(s => s.Value.Alive))
         {
@@ -152,24 +151,15 @@ internal sealed class StorageNotifier : IDisposable
                 _told[server] = told = new ToldSessions(info.StartedNs);
             }
 
-            if (told.Ended == ended)
-            {
-                continue;
-            }
-
-            var all = true;
             foreach (var (volume, count) in volumes)
             {
                 if (told.EndedOf.GetValueOrDefault(volume.Id) != count)
                 {
                     var isTold = await CallAsync(server, info.Endpoint, volume.LiveSessions());
                     told.EndedOf[volume.Id] = isTold ? count : 0;
-                    all &= isTold;
+                    done &= isTold;
                 }
             }
-
-            told.Ended = all ? ended : -1;
-            done &= all;
         }
 
         return done;
@@ -239,9 +229,6 @@ internal sealed class StorageNotifier : IDisposable
     private sealed class ToldSessions(long startedNs)
     {
         public long StartedNs => startedNs;
-
-        /// <summary>Sum over all volumes, as a quick check.</summary>
-        public long Ended { get; set; }
 
         public Dictionary<uint, long> EndedOf { get; } = [];
     }
