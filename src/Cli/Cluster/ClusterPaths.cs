@@ -52,6 +52,14 @@ public sealed class ClusterPaths
     /// <summary>Tiers on tmpfs, unless they were given.</summary>
     public string Dram => $"/dev/shm/ephemeralfs-{Id}";
 
+    /// <summary>Where <c>up --detach</c>, as this process, waits for the word of its supervisor. Not in /tmp: that may be what is going to be mounted.</summary>
+    public string DetachSocket(int pid) => $"{Dram}-up-{pid}.sock";
+
+    /// <summary>Those of <see cref="DetachSocket"/> whose process was killed.</summary>
+    public IEnumerable<string> AbandonedDetachSockets =>
+        Directory.EnumerateFiles(Path.GetDirectoryName(Dram)!, $"{Path.GetFileName(Dram)}-up-*.sock")
+            .Where(socket => !Directory.Exists($"/proc/{Path.GetFileNameWithoutExtension(socket).Split('-')[^1]}"));
+
     /// <summary>Directory of a node.</summary>
     public string Node(string name) => Path.Combine(Nodes, name);
 

@@ -161,7 +161,7 @@ internal static class Teardown
 
     private static void RemoveFiles(ClusterPaths paths, ClusterFile? cluster, ClusterFile? kept, bool removeData, Action<string> problem)
     {
-        List<string> gone = [paths.Nodes, paths.Mounts, paths.File, paths.ShortSockets];
+        List<string> gone = [paths.Nodes, paths.Mounts, paths.File, paths.ShortSockets, .. paths.AbandonedDetachSockets];
         if (Environment.GetEnvironmentVariable(Hosting.StartupErrors.DebugVariable) is not "1")
         {
             gone.Add(paths.Logs);

@@ -66,8 +66,7 @@ internal static class UpCommand
     /// <summary>Starts this program again in the background, without --detach, and waits for its word.</summary>
     private static async Task<int> DetachAsync(ClusterPaths paths, ParseResult parsed)
     {
-        // Not in /tmp: that may be what is going to be mounted.
-        var socket = Path.Combine("/dev/shm", $"ephemeralfs-up-{Environment.ProcessId}-{Random.Shared.Next():x}.sock");
+        var socket = paths.DetachSocket(Environment.ProcessId);
         using var listener = new NotifyListener(socket);
         var arguments = parsed.Tokens.Select(t => t.Value).Where(t => t is not "--detach" and not "-d");
         Self.PrepareChildren(paths.State);

@@ -105,8 +105,6 @@ internal sealed class TestNode : IKernelCache, IDisposable
 
     public List<ulong> Invalidated { get; } = [];
 
-    public List<(ulong Parent, string Name)> Forgotten { get; } = [];
-
     /// <summary>The daemon dies and another one takes over.</summary>
     public void Restart()
     {
@@ -176,15 +174,7 @@ internal sealed class TestNode : IKernelCache, IDisposable
         return default;
     }
 
-    public ValueTask ForgetNameAsync(ulong parent, ReadOnlyMemory<byte> name)
-    {
-        lock (Forgotten)
-        {
-            Forgotten.Add((parent, System.Text.Encoding.UTF8.GetString(name.Span)));
-        }
-
-        return default;
-    }
+    public ValueTask ForgetNameAsync(ulong parent, ReadOnlyMemory<byte> name) => default;
 
     public static byte[] Bytes(string text) => System.Text.Encoding.UTF8.GetBytes(text);
 
