@@ -83,7 +83,14 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
             message = message with { Fields = message.Fields | SetAttrFields.KillSetgid };
         }
 
-        var (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, message);
+        // Through a descriptor the kernel judges by the owner it saw last, which another node may have changed since.
+        var asOwner = r.Uid != 0 && NeedsOwner(message.Fields);
+        var (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, asOwner ? ForOwner(message, r.Uid) : message);
+        if (asOwner && status == Errno.EPERM.ToStatus() && ProcessControlThreads.MayActAsOwner((int)r.Pid))
+        {
+            (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, message);
+        }
+
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
         {
@@ -267,6 +274,19 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
 
         return visible.AsMemory(0, length);
     }
+
+    /// <summary>Whether only the owner may make this change, chmod(2), chown(2), utimensat(2).</summary>
+    private static bool NeedsOwner(SetAttrFields fields) =>
+        (fields & (SetAttrFields.Mode | SetAttrFields.Uid | SetAttrFields.Gid)) != 0
+        || (fields & (SetAttrFields.Atime | SetAttrFields.AtimeNow)) == SetAttrFields.Atime
+        || (fields & (SetAttrFields.Mtime | SetAttrFields.MtimeNow)) == SetAttrFields.Mtime;
+
+    /// <summary>Of an owner the kernel lets no other uid through than his own.</summary>
+    private static SetAttrRequest ForOwner(in SetAttrRequest message, uint uid) => message with
+    {
+        Fields = message.Fields | SetAttrFields.OwnerOnly,
+        Uid = (message.Fields & SetAttrFields.Uid) != 0 ? message.Uid : uid,
+    };
 
     private static SetAttrRequest ToMessage(ulong ino, in FuseSetattrIn input)
     {

@@ -24,6 +24,9 @@ public enum SetAttrFields : uint
 
     /// <summary>Clear set-group-ID also where group execute is not set: the caller is neither privileged nor in the file's group.</summary>
     KillSetgid = 512,
+
+    /// <summary>Refuse (EPERM) unless the inode belongs to <see cref="SetAttrRequest.Uid"/>: the caller's kernel judged by an owner that it may have seen long ago.</summary>
+    OwnerOnly = 1024,
 }
 
 /// <summary>The inode that an operation found, made or changed.</summary>

@@ -48,7 +48,7 @@ public sealed record ChangeModeHandle(int Slot, uint Mode) : Op
 {
     public override IReadOnlyList<int> UsedSlots() => [Slot];
 
-    public override Outcome Apply(Tree tree) => Outcome.Of(tree.Calls.ChangeMode(tree.Fd(Slot), Mode));
+    public override Outcome Apply(Tree tree) => Outcome.Of(tree.Calls.ChangeMode(tree.FreshFd(Slot), Mode));
 }
 
 /// <summary>chown(2) or lchown(2); 4294967295 leaves an id as it is.</summary>
@@ -63,7 +63,7 @@ public sealed record ChangeOwnerHandle(int Slot, uint Uid, uint Gid) : Op
 {
     public override IReadOnlyList<int> UsedSlots() => [Slot];
 
-    public override Outcome Apply(Tree tree) => Outcome.Of(tree.Calls.ChangeOwner(tree.Fd(Slot), Uid, Gid));
+    public override Outcome Apply(Tree tree) => Outcome.Of(tree.Calls.ChangeOwner(tree.FreshFd(Slot), Uid, Gid));
 }
 
 /// <summary>utimensat(2); the times are read back at once, because later reads may move the access time.</summary>
@@ -87,7 +87,7 @@ public sealed record SetTimesHandle(int Slot, Time Access, Time Modify) : Op
 
     public override Outcome Apply(Tree tree)
     {
-        int result = tree.Calls.SetTimes(tree.Fd(Slot), Access, Modify);
+        int result = tree.Calls.SetTimes(tree.FreshFd(Slot), Access, Modify);
         return result < 0 || tree.Calls.Stat(tree.Fd(Slot), "", AT_EMPTY_PATH, out var status) < 0
             ? Outcome.Of(result)
             : Outcome.Ok(SetTimes.Show(status));

@@ -52,6 +52,13 @@ public sealed class Tree : IDisposable
 
     public int Fd(int slot) => Slots[slot].Fd;
 
+    /// <summary>The same, after the kernel has asked for the attributes: who may change them through a descriptor it judges by those it saw last (S27).</summary>
+    public int FreshFd(int slot)
+    {
+        Calls.Stat(Fd(slot), "", AT_EMPTY_PATH, out _);
+        return Fd(slot);
+    }
+
     /// <summary>Keeps a new descriptor in the slot; what the slot held is closed first.</summary>
     public void Keep(int slot, int fd, int node, int flags)
     {

@@ -43,6 +43,24 @@ public sealed unsafe class NodeSemanticsTests(VolumeFixture volume)
         Assert.Equal(3_000_000_004, status.Modify.Nanoseconds);
     }
 
+    [Fact]
+    public void A_descriptor_gives_no_rights_of_an_owner_that_another_node_has_replaced()
+    {
+        using var sides = volume.NewSides("owner");
+        string here = Path.Combine(sides.Subject, "f"), there = Path.Combine(sides.SubjectOnSecond, "f");
+        Expect.Ok(Native.Chmod(sides.Subject, 0x1FF));
+        int fd = -1;
+        User.Alice.Do(() => fd = Open(here, Native.O_CREAT | Native.O_RDWR));
+        User.Alice.Do(() => Expect.Ok(Native.Fchmod(fd, 0x1A4)));
+        Expect.Ok(Native.Chown(there, User.Bob.Id, User.Bob.Group));
+        User.Alice.Do(() => Expect.Fails(Errno.EPERM, Native.Fchmod(fd, 0x1FF)));
+        User.Alice.Do(() => Expect.Fails(Errno.EPERM, Native.Futimens(fd, new Timespec(1, 2), new Timespec(3, 4))));
+        Expect.Ok(Native.Fstat(fd, out Statx status));
+        Assert.Equal((User.Bob.Id, 0x1A4), (status.User, status.Mode & 0xFFF));
+        User.Bob.Do(() => Expect.Ok(Native.Fchmod(fd, 0x1FF)));
+        Expect.Ok(Native.Close(fd));
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -6,7 +6,7 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 /// <summary>chmod, chown, utimens and truncate.</summary>
 public static class SetAttr
 {
-    /// <summary>EISDIR or EINVAL for a size of what is no regular file, EFBIG.</summary>
+    /// <summary>EPERM with OwnerOnly for another than the owner; EISDIR or EINVAL for a size of what is no regular file; EFBIG.</summary>
     public static Status Apply(VolumeState v, OpContext c, in SetAttrRequest q, out EntryReply r)
     {
         r = default;
@@ -18,6 +18,10 @@ public static class SetAttr
 
         ref var attributes = ref inode.Attributes;
         var fields = q.Fields;
+        if ((fields & SetAttrFields.OwnerOnly) != 0 && attributes.Uid != q.Uid)
+        {
+            return Errno.EPERM.ToStatus();
+        }
 
         // As on tmpfs, truncate(2) of a file without pages to the size that it has changes nothing. (ftruncate(2) sends MtimeNow.)
         var isNothing = fields == SetAttrFields.Size && attributes.Size == q.Size && attributes.AllocatedBytes == 0;
