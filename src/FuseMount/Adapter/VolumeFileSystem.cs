@@ -275,10 +275,9 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         return visible.AsMemory(0, length);
     }
 
-    /// <summary>Whether only the owner may make this change, chmod(2), chown(2) (of nothing, too: it may take privileges away), utimensat(2).</summary>
+    /// <summary>Whether only the owner may make this change, chmod(2), chown(2), utimensat(2).</summary>
     private static bool NeedsOwner(SetAttrFields fields) =>
-        (fields & ~SetAttrFields.KillSetgid) == SetAttrFields.KillSuidgid
-        || (fields & (SetAttrFields.Mode | SetAttrFields.Uid | SetAttrFields.Gid)) != 0
+        (fields & (SetAttrFields.Mode | SetAttrFields.Uid | SetAttrFields.Gid)) != 0
         || (fields & (SetAttrFields.Atime | SetAttrFields.AtimeNow)) == SetAttrFields.Atime
         || (fields & (SetAttrFields.Mtime | SetAttrFields.MtimeNow)) == SetAttrFields.Mtime;
 

@@ -43,26 +43,6 @@ public sealed unsafe class NodeSemanticsTests(VolumeFixture volume)
         Assert.Equal(3_000_000_004, status.Modify.Nanoseconds);
     }
 
-    /// <summary>notify_change in fs/attr.c: what takes privileges away is a chmod.</summary>
-    [Theory]
-    [InlineData(0xDED, Errno.EPERM)]
-    [InlineData(0x1ED, Errno.OK)]
-    public void Only_the_owner_takes_privileges_away_by_a_chown_of_nothing(uint mode, Errno expected)
-    {
-        using var sides = volume.NewSides("chown");
-        foreach (string side in new[] { sides.Reference, sides.Subject })
-        {
-            string file = Path.Combine(side, "f");
-            Expect.Ok(Native.Chmod(side, 0x1FF));
-            int fd = Open(file, Native.O_CREAT | Native.O_RDWR);
-            Expect.Ok(Native.Fchmod(fd, mode));
-            User.Alice.Do(() => Assert.Equal(expected, Native.ErrnoOf(Native.Chown(file, uint.MaxValue, uint.MaxValue))));
-            Expect.Ok(Native.Fstat(fd, out Statx status));
-            Assert.Equal(mode, (uint)(status.Mode & 0xFFF));
-            Expect.Ok(Native.Close(fd));
-        }
-    }
-
     [Fact]
     public void A_descriptor_gives_no_rights_of_an_owner_that_another_node_has_replaced()
     {

@@ -18,7 +18,7 @@ public static class SetAttr
 
         ref var attributes = ref inode.Attributes;
         var fields = q.Fields;
-        if ((fields & SetAttrFields.OwnerOnly) != 0 && attributes.Uid != q.Uid && !IsNothing(q, attributes))
+        if ((fields & SetAttrFields.OwnerOnly) != 0 && attributes.Uid != q.Uid)
         {
             return Errno.EPERM.ToStatus();
         }
@@ -57,14 +57,5 @@ public static class SetAttr
 
         r = new EntryReply(attributes);
         return Status.OK;
-    }
-
-    /// <summary>chown(-1, -1) takes privileges away, which is a change of the mode where there are some, and open to everybody where there are none.</summary>
-    private static bool IsNothing(in SetAttrRequest q, InodeAttributes attributes)
-    {
-        const SetAttrFields kills = SetAttrFields.KillSuidgid | SetAttrFields.KillSetgid;
-        var mode = attributes.Mode;
-        q.ApplyTo(ref attributes, 0);
-        return (q.Fields & ~(kills | SetAttrFields.OwnerOnly)) == 0 && attributes.Mode == mode;
     }
 }
