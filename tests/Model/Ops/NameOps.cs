@@ -154,6 +154,11 @@ public sealed record InDirectoryHandle(int Slot, string Name, AtKind Kind) : Op
             case AtKind.RemoveDirectory:
                 return Outcome.Of(tree.Calls.Unlink(directory, Name, AT_REMOVEDIR));
             default:
+                // The parent of a removed directory may have been removed by another node, which leaves nothing of it here (S97).
+                if (Name == ".." && tree.Calls.Stat(directory, "", AT_EMPTY_PATH, out var own) == 0 && own.Links == 0)
+                {
+                    return Outcome.Ok("the parent of a removed directory");
+                }
                 int result = tree.Calls.Stat(directory, Name, AT_SYMLINK_NOFOLLOW, out var status);
                 return result < 0 ? Outcome.Of(result) : Outcome.Ok(StatPath.Show(status));
         }
