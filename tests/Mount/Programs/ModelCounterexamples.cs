@@ -89,6 +89,15 @@ public sealed class ModelCounterexamples(VolumeFixture volume)
         {"op":"stat","Path":"f1"}
         """);
 
+    // Without CAP_FSETID the request says that privileges are to be taken, too.
+    [Fact]
+    public void A_truncate_of_nothing_by_somebody_else_leaves_the_times() => OneNode("""
+        {"op":"open","Slot":2,"Path":"f3","Flags":65,"Mode":420}
+        {"op":"chmod","Path":"f3","Mode":511}
+        {"op":"utimens","Path":"f3","Modify":{"Seconds":303276054,"Nanoseconds":146870145}}
+        {"op":"truncate","Path":"f3","As":1001}
+        """);
+
     // A thread with another fsuid may keep CAP_SYS_ADMIN, which is what counts.
     [Fact]
     public void Who_administers_sees_the_names_of_trusted_attributes() => OneNode("""

@@ -24,7 +24,7 @@ public static class SetAttr
         }
 
         // As on tmpfs, truncate(2) of a file without pages to the size that it has changes nothing. (ftruncate(2) sends MtimeNow.)
-        var isNothing = fields == SetAttrFields.Size && attributes.Size == q.Size && attributes.AllocatedBytes == 0;
+        var isNothing = (fields & ~(SetAttrFields.KillSuidgid | SetAttrFields.KillSetgid)) == SetAttrFields.Size && attributes.Size == q.Size && attributes.AllocatedBytes == 0;
         if ((fields & SetAttrFields.Size) != 0)
         {
             status = v.FindFile(q.Ino, out _);
