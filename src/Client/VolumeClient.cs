@@ -1,5 +1,6 @@
 using EphemeralFs.Client.Blocks;
 using EphemeralFs.Client.Files;
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Locks;
 using EphemeralFs.Client.Namespace;
 using EphemeralFs.Client.Session;
@@ -27,6 +28,7 @@ public sealed class VolumeClient : IDisposable
     public VolumeClient(
         Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs)
     {
+        Leases = new LeaseTable(memory.IsInherited, () => Session!.LeaseMs);
         var recalls = new RecallHandler(this, kernel);
         Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs);
         Grants = new GrantPool(Session, memory);
@@ -36,8 +38,8 @@ public sealed class VolumeClient : IDisposable
         _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync);
-        Namespace = new VolumeNamespace(Session, Grants, Files);
+        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Leases);
+        Namespace = new VolumeNamespace(Session, Grants, Files, Leases);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
 
@@ -46,6 +48,9 @@ public sealed class VolumeClient : IDisposable
 
     /// <summary>Inode numbers, block numbers and quota in hand.</summary>
     public GrantPool Grants { get; }
+
+    /// <summary>What the kernel may cache of names and attributes.</summary>
+    public LeaseTable Leases { get; }
 
     /// <summary>Open files.</summary>
     public OpenFiles Files { get; }

@@ -60,6 +60,21 @@ public static class Limits
     /// </summary>
     public const int SessionTimeoutMs = 20_000;
 
+    /// <summary>
+    /// How long a kernel may use names and attributes that its node has leased without asking the node again. Well below <see cref="SessionTimeoutMs"/>: when a
+    /// silent node's session is ended, what its kernel cached has expired.
+    /// </summary>
+    public const int LeaseMs = 10_000;
+
+    /// <summary>
+    /// The same for names of a directory that other sessions cache too. Two nodes that change one directory at the same time each hold its lock in their
+    /// kernel, so neither can drop a name for the other: the one whose names are short-lived lets them expire.
+    /// </summary>
+    public const int SharedNamesMs = 1000;
+
+    /// <summary>An answer older than this is not cached any more, so that server and node agree on when a lease has ended.</summary>
+    public const int LeaseAnswerMs = 2000;
+
     /// <summary>Byte grants are asked for in this quantum so that most writes need no round trip.</summary>
     public const long GrantQuantumBytes = 64L << 20;
 

@@ -62,4 +62,13 @@ public enum FrameFlags : byte
 
     /// <summary>The frame answers a request of the receiver.</summary>
     Reply = 1,
+
+    /// <summary>Replies: the attributes in it may be cached; the sender will send <see cref="Opcode.Forget"/> before somebody else's change of them is answered.</summary>
+    AttributesLeased = 2,
+
+    /// <summary>Replies: so may the directory's names and what it has no name of. Other sessions cache them too: for a short time only (<see cref="Core.Limits.SharedNamesMs"/>).</summary>
+    NamesShared = 4,
+
+    /// <summary>Replies: as <see cref="NamesShared"/>, and no other session cached them when this was sent.</summary>
+    NamesSole = 8,
 }

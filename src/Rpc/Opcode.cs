@@ -57,6 +57,7 @@ public enum Opcode : ushort
     Recall = 0x0180,
     RecallGrant = 0x0181,
     ForgetName = 0x0182,
+    Forget = 0x0183,
 
     // Storage server
     WriteBlock = 0x0201,

@@ -13,7 +13,7 @@ internal abstract class PendingCall
     public CancellationTokenRegistration Cancellation;
 
     /// <summary>Completes with the peer's answer; <paramref name="head"/> is valid only during the call.</summary>
-    public abstract void Complete(Status status, ReadOnlyMemory<byte> head, PooledBuffer? body);
+    public abstract void Complete(in FrameHeader header, ReadOnlyMemory<byte> head, PooledBuffer? body);
 
     /// <summary>Completes without an answer.</summary>
     public abstract void Fail(Status status);
@@ -34,14 +34,15 @@ internal sealed class PendingCall<TReply> : PendingCall, IValueTaskSource<RpcRes
 
     public ValueTask<RpcResult<TReply>> AsValueTask() => new(this, _core.Version);
 
-    public override void Complete(Status status, ReadOnlyMemory<byte> head, PooledBuffer? body)
+    public override void Complete(in FrameHeader header, ReadOnlyMemory<byte> head, PooledBuffer? body)
     {
+        var status = (Status)header.Status;
         if (status != Status.OK)
         {
             body?.Dispose();
             Cancellation.Unregister();
             var error = head.IsEmpty ? "" : System.Text.Encoding.UTF8.GetString(head.Span[..Math.Min(head.Length, ErrorBytesMax)]);
-            _core.SetResult(new RpcResult<TReply>(status, default, null, error));
+            _core.SetResult(new RpcResult<TReply>(status, default, null, error, header.Flags));
             return;
         }
 
@@ -55,7 +56,7 @@ internal sealed class PendingCall<TReply> : PendingCall, IValueTaskSource<RpcRes
         }
 
         Cancellation.Unregister();
-        _core.SetResult(new RpcResult<TReply>(Status.OK, value, body));
+        _core.SetResult(new RpcResult<TReply>(Status.OK, value, body, "", header.Flags));
     }
 
     public override void Fail(Status status)

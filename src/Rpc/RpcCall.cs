@@ -15,7 +15,8 @@ public readonly record struct CallHeader(ulong Session, uint Epoch, long TimeNs 
 /// <param name="Value">The reply; counts only on success.</param>
 /// <param name="Body">Bulk data of the reply.</param>
 /// <param name="Error">One line for people that the other side sent with a failure, or empty.</param>
-public readonly record struct RpcResult<T>(Status Status, T Value, PooledBuffer? Body = null, string Error = "")
+/// <param name="Flags">Of the reply: what of it may be cached.</param>
+public readonly record struct RpcResult<T>(Status Status, T Value, PooledBuffer? Body = null, string Error = "", FrameFlags Flags = FrameFlags.None)
 {
     /// <summary>Whether the call succeeded and <see cref="Value"/> counts.</summary>
     public bool IsOk => Status == Status.OK;
@@ -66,10 +67,14 @@ public readonly struct RpcCall(RpcPeer peer, in FrameHeader header)
         where T : struct, IWireMessage<T> => Peer.SendMessage(ReplyHeader(Status.OK), message, body);
 
     /// <summary>Answers with an encoded message.</summary>
-    public void ReplyRaw(Status status, ReadOnlySpan<byte> head) => Peer.Send(ReplyHeader(status), head, default, null);
+    /// <param name="status">The outcome.</param>
+    /// <param name="head">The message.</param>
+    /// <param name="leased">What of it may be cached.</param>
+    public void ReplyRaw(Status status, ReadOnlySpan<byte> head, FrameFlags leased = FrameFlags.None) =>
+        Peer.Send(ReplyHeader(status) with { Flags = FrameFlags.Reply | leased }, head, default, null);
 
     /// <summary>Answers with a failure.</summary>
-    public void Fail(Status status) => ReplyRaw(status, default);
+    public void Fail(Status status, FrameFlags leased = FrameFlags.None) => ReplyRaw(status, default, leased);
 
     /// <summary>Answers with a failure and one line for people.</summary>
     public void Fail(Status status, string error) => ReplyRaw(status, System.Text.Encoding.UTF8.GetBytes(error));

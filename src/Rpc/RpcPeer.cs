@@ -352,7 +352,7 @@ public sealed class RpcPeer : IDisposable
                 return;
             }
 
-            call.Complete((Status)header.Status, head, body);
+            call.Complete(header, head, body);
             return;
         }
 

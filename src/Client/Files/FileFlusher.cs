@@ -108,7 +108,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
             lock (file.Lock)
             {
                 file.Layout.Clear();
-                file.Learn(result.Value.Attributes);
+                file.LearnOwn(result.Value.Attributes);
             }
 
             return (Errno.OK, data.Length, result.Value.Offset);
@@ -253,7 +253,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
                 file.Layout.Replace(request.Extents);
             }
 
-            file.Learn(result.Value.Attributes);
+            file.LearnOwn(result.Value.Attributes);
             grants.Return(Reserved(done) - (long)result.Value.ChargedBytes);
             file.Detach(done);
         }

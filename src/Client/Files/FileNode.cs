@@ -35,6 +35,9 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
     /// <summary>Committed size as last heard.</summary>
     public ulong CommittedSize;
 
+    /// <summary>The version of the file's bytes that the kernel's pages agree with (<see cref="InodeAttributes.DataVersion"/>); 0 when that is not known.</summary>
+    public ulong PagesVersion;
+
     /// <summary>Where committed bytes are.</summary>
     public FileLayout Layout { get; } = new();
 
@@ -139,6 +142,13 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
         Nlink = attributes.Nlink;
     }
 
+    /// <summary>As <see cref="Learn"/>, after a change of this node, which its kernel's pages have; under the lock.</summary>
+    public void LearnOwn(in InodeAttributes attributes)
+    {
+        Learn(attributes);
+        PagesVersion = Mode == DataMode.Cached ? attributes.DataVersion : 0;
+    }
+
     /// <summary>The server's attributes with what is not committed yet; under the lock.</summary>
     public InodeAttributes Overlay(InodeAttributes attributes)
     {
@@ -163,6 +173,7 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
         lock (Lock)
         {
             _untold ??= [];
+            PagesVersion = 0;
             foreach (var handle in handles)
             {
                 _untold.TryAdd(handle, error);

@@ -27,6 +27,7 @@ public sealed class LayoutLoader(MetadataSession session)
         lock (file.Lock)
         {
             file.Layout.Clear();
+            file.PagesVersion = 0;
         }
     }
 

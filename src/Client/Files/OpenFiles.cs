@@ -1,3 +1,4 @@
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
@@ -9,17 +10,21 @@ namespace EphemeralFs.Client.Files;
 /// <summary>What a program does with open files: open, read, write, flush, close, and the calls that change where bytes are.</summary>
 public sealed class OpenFiles(
     MetadataSession session, GrantPool grants, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts,
-    Func<ulong, ValueTask> writeBackPages)
+    Func<ulong, ValueTask> writeBackPages, LeaseTable leases)
 {
+    /// <summary>What the kernel's pages of closed files agree with.</summary>
+    internal PageVersions Pages { get; } = new();
+
     /// <summary>The table of handles.</summary>
     public FileTable Table { get; } = table;
 
-    /// <summary>Opens a file or directory.</summary>
-    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> OpenAsync(Operation operation, ulong ino, HandleFlags flags, OpenFlags open)
+    /// <summary>Opens a file or directory. <c>KeepPages</c>: what the kernel has cached of the file's bytes is what they are.</summary>
+    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenAsync(
+        Operation operation, ulong ino, HandleFlags flags, OpenFlags open)
     {
         if (!Table.TryReserve(out var handle))
         {
-            return (Errno.EMFILE.ToStatus(), 0, default);
+            return (Errno.EMFILE.ToStatus(), 0, default, false);
         }
 
         List<int>? cut = null;
@@ -54,22 +59,25 @@ public sealed class OpenFiles(
     }
 
     /// <summary>Finds or makes a file and opens it.</summary>
-    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> CreateAsync(
+    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, LeaseOffer Lease)> CreateAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, uint mode, uint uid, uint gid, HandleFlags flags, OpenFlags open)
     {
         var (status, ino) = await grants.TakeInodeAsync();
         if (status != Status.OK)
         {
-            return (status, 0, default);
+            return (status, 0, default, LeaseOffer.None);
         }
 
         if (!Table.TryReserve(out var handle))
         {
-            return (Errno.EMFILE.ToStatus(), 0, default);
+            return (Errno.EMFILE.ToStatus(), 0, default, LeaseOffer.None);
         }
 
+        var asked = leases.Ask();
         var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
-        return await OpenedAsync(operation, handle, flags, open, await session.MutateAsync<CreateRequest, OpenReply>(operation, request));
+        var result = await session.MutateAsync<CreateRequest, OpenReply>(operation, request);
+        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, result);
+        return (opened, handled, reply, asked.With(result.Flags));
     }
 
     /// <summary>Makes a file without a name and opens it.</summary>
@@ -88,7 +96,8 @@ public sealed class OpenFiles(
         }
 
         var request = new TmpfileRequest(parent, ino, mode, uid, gid, operation.Unique, open);
-        return await OpenedAsync(operation, handle, flags, open, await session.MutateAsync<TmpfileRequest, OpenReply>(operation, request));
+        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, await session.MutateAsync<TmpfileRequest, OpenReply>(operation, request));
+        return (opened, handled, reply);
     }
 
     /// <summary>Reads; fewer bytes than asked only at the end of the file.</summary>
@@ -188,6 +197,10 @@ public sealed class OpenFiles(
             {
                 // close(2) has told of errors already; what fails only now (a mapping written after it) nobody can be told.
                 await flusher.FlushAsync(file);
+                lock (file.Lock)
+                {
+                    Pages.Keep(file.Ino, file.PagesVersion);
+                }
             }
         }
 
@@ -196,19 +209,36 @@ public sealed class OpenFiles(
     }
 
     /// <summary>The server's attributes of an inode with what this node has not committed yet.</summary>
-    public async ValueTask<(Status Status, InodeAttributes Attributes)> GetAttrAsync(ulong ino)
+    public async ValueTask<Found> GetAttrAsync(ulong ino)
     {
-        var result = await session.QueryAsync<GetAttrRequest, EntryReply>(new(ino));
-        return (result.Status, result.IsOk ? Overlay(result.Value.Attributes) : default);
+        var asked = leases.Ask();
+        return See(asked, await session.QueryAsync<GetAttrRequest, EntryReply>(new(ino)));
+    }
+
+    /// <summary>An answer of the server as a program on this node sees it. What this node is writing, or may be, is not cached: it changes without a recall.</summary>
+    internal Found See(in LeaseOffer asked, in RpcResult<EntryReply> result)
+    {
+        if (!result.IsOk)
+        {
+            return new Found(result.Status, default, asked.With(result.Flags));
+        }
+
+        var attributes = Overlay(result.Value.Attributes, out var isSettled);
+        return new Found(Status.OK, attributes, asked.With(isSettled ? result.Flags : result.Flags & ~FrameFlags.AttributesLeased));
     }
 
     /// <summary>Attributes as a program on this node sees them.</summary>
-    public InodeAttributes Overlay(in InodeAttributes attributes)
+    public InodeAttributes Overlay(in InodeAttributes attributes) => Overlay(attributes, out _);
+
+    /// <summary>The same; <paramref name="isSettled"/> tells that nothing on this node is going to change them without the kernel's knowledge.</summary>
+    public InodeAttributes Overlay(in InodeAttributes attributes, out bool isSettled)
     {
+        isSettled = true;
         if (Table.Find(attributes.Ino) is { } file)
         {
             lock (file.Lock)
             {
+                isSettled = file.Writers == 0 && file.SegmentCount == 0 && file.Mode == DataMode.Cached;
                 return file.Overlay(attributes);
             }
         }
@@ -246,7 +276,7 @@ public sealed class OpenFiles(
                         file.Layout.Truncate(request.Size);
                     }
 
-                    file.Learn(result.Value.Attributes);
+                    file.LearnOwn(result.Value.Attributes);
                     return (Status.OK, file.Overlay(result.Value.Attributes));
                 }
             }
@@ -359,29 +389,35 @@ public sealed class OpenFiles(
             lock (file.Lock)
             {
                 file.Layout.Clear();
-                file.Learn(attributes);
+                file.LearnOwn(attributes);
             }
         }
 
         return status;
     }
 
-    private async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> OpenedAsync(
+    private async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenedAsync(
         Operation operation, ulong handle, HandleFlags flags, OpenFlags open, RpcResult<OpenReply> result)
     {
         if (!result.IsOk)
         {
             Table.Cancel(handle);
-            return (result.Status, 0, default);
+            return (result.Status, 0, default, false);
         }
 
         var reply = result.Value;
+        var keepPages = false;
         var file = Table.Publish(handle, reply.Attributes.Ino, operation.Unique, flags);
         if (file is not null)
         {
             var goThrough = false;
             lock (file.Lock)
             {
+                if (file.Handles == 1)
+                {
+                    file.PagesVersion = Pages.Take(file.Ino);
+                }
+
                 if (file.Layout.CoveredEnd == 0 || (open & OpenFlags.Truncate) != 0)
                 {
                     file.Layout.Learn(0, reply.Layout);
@@ -391,6 +427,8 @@ public sealed class OpenFiles(
                 goThrough = reply.Mode == DataMode.Through && file.Mode == DataMode.Cached && file.SegmentCount > 0;
                 file.Mode = reply.Mode == DataMode.Through || file.Mode == DataMode.Through ? DataMode.Through : DataMode.Cached;
                 file.IsRegistered |= file.Handles == 1;
+                keepPages = file.Mode == DataMode.Cached && file.PagesVersion == reply.Attributes.DataVersion;
+                file.PagesVersion = file.Mode == DataMode.Cached ? reply.Attributes.DataVersion : 0;
             }
 
             if (goThrough)
@@ -399,7 +437,7 @@ public sealed class OpenFiles(
             }
         }
 
-        return (Status.OK, handle, reply);
+        return (Status.OK, handle, reply, keepPages);
     }
 
     /// <summary>After a daemon restart: tells the server of inherited handles again and learns how the data may be treated.</summary>

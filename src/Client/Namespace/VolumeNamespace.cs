@@ -1,4 +1,5 @@
 using EphemeralFs.Client.Files;
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc.Messages;
@@ -6,22 +7,22 @@ using EphemeralFs.Rpc.Messages;
 namespace EphemeralFs.Client.Namespace;
 
 /// <summary>Names, attributes by name, links and extended attributes: one request of the metadata server each.</summary>
-public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, OpenFiles files)
+public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, OpenFiles files, LeaseTable leases)
 {
     private readonly RemovedInodes _removed = new();
 
     /// <summary>Finds a name.</summary>
-    public async ValueTask<(Status Status, InodeAttributes Attributes)> LookupAsync(ulong parent, ReadOnlyMemory<byte> name)
+    public async ValueTask<Found> LookupAsync(ulong parent, ReadOnlyMemory<byte> name)
     {
-        var result = await session.QueryAsync<LookupRequest, EntryReply>(new(parent, name));
-        return (result.Status, result.IsOk ? files.Overlay(result.Value.Attributes) : default);
+        var asked = leases.Ask();
+        return files.See(asked, await session.QueryAsync<LookupRequest, EntryReply>(new(parent, name)));
     }
 
     /// <summary>Attributes of an inode, also of one that lost its last name while a program still refers to it.</summary>
-    public async ValueTask<(Status Status, InodeAttributes Attributes)> GetAttrAsync(ulong ino)
+    public async ValueTask<Found> GetAttrAsync(ulong ino)
     {
-        var result = await files.GetAttrAsync(ino);
-        return IsGone(result.Status) && _removed.TryGet(ino, out var attributes) ? (Status.OK, attributes) : result;
+        var found = await files.GetAttrAsync(ino);
+        return IsGone(found.Status) && _removed.TryGet(ino, out var attributes) ? new Found(Status.OK, attributes, LeaseOffer.None) : found;
     }
 
     /// <summary>Changes attributes, also of an inode that lost its last name: there is nobody else who could look at them then.</summary>
@@ -32,17 +33,17 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     }
 
     /// <summary>Makes a file that is not opened, a directory, a device, a fifo, a socket or a symbolic link.</summary>
-    public async ValueTask<(Status Status, InodeAttributes Attributes)> MakeAsync(
+    public async ValueTask<Found> MakeAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, uint mode, uint uid, uint gid, uint rdev, ReadOnlyMemory<byte> target)
     {
         var (status, ino) = await grants.TakeInodeAsync();
         if (status != Status.OK)
         {
-            return (status, default);
+            return new Found(status, default, LeaseOffer.None);
         }
 
-        var result = await session.MutateAsync<MknodRequest, EntryReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target));
-        return (result.Status, result.Value.Attributes);
+        var asked = leases.Ask();
+        return files.See(asked, await session.MutateAsync<MknodRequest, EntryReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target)));
     }
 
     /// <summary>Removes a name.</summary>
@@ -65,6 +66,8 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     public async ValueTask<Status> RenameAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, ulong newParent, ReadOnlyMemory<byte> newName, uint flags)
     {
+        leases.Move(parent, name.Span);
+        leases.Move(newParent, newName.Span);
         var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags));
         if (result.IsOk && result.Value.Replaced.Ino != Ino.None)
         {
@@ -75,16 +78,16 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     }
 
     /// <summary>Gives an inode one more name.</summary>
-    public async ValueTask<(Status Status, InodeAttributes Attributes)> LinkAsync(Operation operation, ulong ino, ulong newParent, ReadOnlyMemory<byte> newName)
+    public async ValueTask<Found> LinkAsync(Operation operation, ulong ino, ulong newParent, ReadOnlyMemory<byte> newName)
     {
+        var asked = leases.Ask();
         var result = await session.MutateAsync<LinkRequest, EntryReply>(operation, new(ino, newParent, newName));
-        if (!result.IsOk)
+        if (result.IsOk)
         {
-            return (result.Status, default);
+            files.SetNlink(result.Value.Attributes);
         }
 
-        files.SetNlink(result.Value.Attributes);
-        return (Status.OK, files.Overlay(result.Value.Attributes));
+        return files.See(asked, result);
     }
 
     /// <summary>Target of a symbolic link.</summary>
@@ -95,10 +98,11 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     }
 
     /// <summary>A part of a directory's listing.</summary>
-    public async ValueTask<(Status Status, ReadDirReply Reply)> ReadDirAsync(ulong ino, ulong cookie, uint maxBytes, bool withAttributes)
+    public async ValueTask<(Status Status, ReadDirReply Reply, LeaseOffer Lease)> ReadDirAsync(ulong ino, ulong cookie, uint maxBytes, bool withAttributes)
     {
+        var asked = leases.Ask();
         var result = await session.QueryAsync<ReadDirRequest, ReadDirReply>(new(ino, cookie, maxBytes, withAttributes));
-        return (result.Status, result.Value);
+        return (result.Status, result.Value, asked.With(result.Flags));
     }
 
     /// <summary>Usage of the volume.</summary>
@@ -130,8 +134,12 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     public async ValueTask<Status> RemoveXattrAsync(Operation operation, ulong ino, ReadOnlyMemory<byte> name) =>
         (await session.MutateAsync<RemoveXattrRequest, Rpc.Empty>(operation, new(ino, name))).Status;
 
-    /// <summary>The kernel refers to the inode no more.</summary>
-    public void Forget(ulong ino) => _removed.Remove(ino);
+    /// <summary>The kernel refers to the inode less often, or no more.</summary>
+    public void Forget(ulong ino, ulong lookups)
+    {
+        _removed.Remove(ino);
+        leases.Forget(ino, lookups);
+    }
 
     private static bool IsGone(Status status) => status.ToErrno() is Errno.ENOENT or Errno.ESTALE;
 

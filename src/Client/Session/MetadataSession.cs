@@ -54,6 +54,12 @@ public sealed class MetadataSession : IDisposable
     /// <summary>Id and epoch, which every request carries, those to storage servers too.</summary>
     public CallHeader Header => new(_memory.Header.Session, _memory.Header.Epoch);
 
+    /// <summary>
+    /// For how many milliseconds the kernel may use names and attributes without asking: so much less than the session's time-out that they have expired when
+    /// the server gives a silent node up.
+    /// </summary>
+    public int LeaseMs { get; private set; }
+
     /// <summary>Attributes of the root as they were when the session was opened.</summary>
     public InodeAttributes Root { get; private set; }
 
@@ -144,6 +150,7 @@ public sealed class MetadataSession : IDisposable
             Volatile.Write(ref _memory.Header.Session, result.Value.Session);
             Root = result.Value.Root;
             _renewEveryMs = (int)Math.Max(1, result.Value.TimeoutMs / 4);
+            LeaseMs = (int)Math.Min(Limits.LeaseMs, result.Value.TimeoutMs / 2);
             peer.Disconnected += _ => Renew();
         }
         else if (result.Status is Status.UnknownSession or Status.StaleEpoch)

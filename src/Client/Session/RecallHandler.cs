@@ -34,6 +34,12 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
                 _ = ForgetNameAsync(call, moved.Parent, moved.Name.ToArray());
                 return;
 
+            case Opcode.Forget when RpcCall.TryRead<ForgetRequest>(head, out var forget):
+                (ulong Parent, byte[] Name)[] names = [.. forget.Names.Select(name => (name.Parent, name.Name.ToArray()))];
+                var told = forget.Everything ? volume.Leases.BeginRecallOfEverything() : volume.Leases.BeginRecall(names, forget.Inodes);
+                _ = ForgetAsync(call, forget.Everything ? ForgetEverythingAsync(told) : ForgetAsync(told, names, forget.Inodes));
+                return;
+
             case Opcode.RecallGrant when RpcCall.TryRead<RecallGrantRequest>(head, out _):
                 call.Reply(new RecallGrantReply((ulong)volume.Grants.Surrender()));
                 return;
@@ -54,6 +60,75 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
         await kernel.ForgetNameAsync(parent, name);
         call.Reply(default(Empty));
     }
+
+    private static async Task ForgetAsync(RpcCall call, Task forgotten)
+    {
+        try
+        {
+            await forgotten;
+            call.Reply(default(Empty));
+        }
+        catch (Exception exception)
+        {
+            RpcTrace.Sink($"forgetting names failed: {exception}");
+            call.Fail(Status.Internal);
+        }
+    }
+
+    /// <summary>Completes when the kernel uses none of it any more.</summary>
+    /// <param name="told">Completes when answers from before the recall have reached the kernel.</param>
+    /// <param name="names">Names that changed.</param>
+    /// <param name="inodes">Inodes whose attributes changed.</param>
+    private async Task ForgetAsync(Task told, (ulong Parent, byte[] Name)[] names, ulong[] inodes)
+    {
+        await told;
+        List<Task>? work = null;
+        foreach (var ino in inodes)
+        {
+            if (volume.Leases.MayUse(ino))
+            {
+                (work ??= []).Add(kernel.RecallAttributesAsync(ino).AsTask());
+            }
+        }
+
+        foreach (var (parent, name) in names)
+        {
+            var untilMs = volume.Leases.NameUntilMs(parent, name);
+            if (untilMs > Environment.TickCount64)
+            {
+                (work ??= []).Add(kernel.RecallNameAsync(parent, name, untilMs, expireOnly: false).AsTask());
+            }
+        }
+
+        await Task.WhenAll(work ?? []);
+    }
+
+    /// <remarks>Names only expire: most of them are still what they were, and to drop a name takes away what is mounted on it.</remarks>
+    private async Task ForgetEverythingAsync(Task told)
+    {
+        const int AtOnce = 1024;
+        await told;
+        var everything = volume.Leases.Everything();
+        if (everything.Names.Count > 0)
+        {
+            await UntilAsync(everything.SettledMs);
+        }
+
+        foreach (var some in everything.Inodes.Chunk(AtOnce))
+        {
+            await Task.WhenAll(some.Select(ino => kernel.RecallAttributesAsync(ino).AsTask()));
+        }
+
+        foreach (var some in everything.Names.Chunk(AtOnce))
+        {
+            await Task.WhenAll(some.Select(name => kernel.RecallNameAsync(name.Parent, name.Name, name.UntilMs, expireOnly: true).AsTask()));
+        }
+
+        await UntilAsync(everything.InheritedUntilMs);
+    }
+
+    private static Task UntilAsync(long timeMs) =>
+        timeMs - Environment.TickCount64 is > 0 and var left ? Task.Delay((int)left) : Task.CompletedTask;
 
     private async Task AnswerAsync(RpcCall call, RecallAction action, FileNode file)
     {

@@ -3,10 +3,12 @@ using EphemeralFs.FuseMount.Fuse;
 
 namespace EphemeralFs.FuseMount.Adapter;
 
-/// <summary>Attributes in the kernel's structures. Time-outs are 0: another node may change anything, so the kernel asks each time.</summary>
+/// <summary>Attributes in the kernel's structures. Time-outs are those of the lease, 0 without one: then the kernel asks each time.</summary>
 internal static class AttributeMapping
 {
     private const long NanosecondsPerSecond = 1_000_000_000;
+    private const long NanosecondsPerMillisecond = 1_000_000;
+    private const long MillisecondsPerSecond = 1000;
 
     /// <summary>STATX_BASIC_STATS | STATX_BTIME.</summary>
     private const uint StatxMask = 0x7FF | 0x800;
@@ -30,12 +32,31 @@ internal static class AttributeMapping
         BlockSize = Limits.PageSizeBytes,
     };
 
-    public static FuseEntryOut ToEntry(in InodeAttributes a) => new() { NodeId = a.Ino, Generation = a.Generation, Attr = ToFuse(a) };
-
-    public static FuseAttrOut ToAttrOut(in InodeAttributes a) => new() { Attr = ToFuse(a) };
-
-    public static FuseStatxOut ToStatx(in InodeAttributes a) => new()
+    /// <param name="a">The inode.</param>
+    /// <param name="nameMs">For how long the kernel may use the name, milliseconds.</param>
+    /// <param name="attributesMs">For how long it may use the attributes.</param>
+    public static FuseEntryOut ToEntry(in InodeAttributes a, long nameMs = 0, long attributesMs = 0) => new()
     {
+        NodeId = a.Ino,
+        Generation = a.Generation,
+        Attr = ToFuse(a),
+        EntryValid = (ulong)(nameMs / MillisecondsPerSecond),
+        EntryValidNsec = (uint)(nameMs % MillisecondsPerSecond * NanosecondsPerMillisecond),
+        AttrValid = (ulong)(attributesMs / MillisecondsPerSecond),
+        AttrValidNsec = (uint)(attributesMs % MillisecondsPerSecond * NanosecondsPerMillisecond),
+    };
+
+    public static FuseAttrOut ToAttrOut(in InodeAttributes a, long attributesMs = 0) => new()
+    {
+        Attr = ToFuse(a),
+        AttrValid = (ulong)(attributesMs / MillisecondsPerSecond),
+        AttrValidNsec = (uint)(attributesMs % MillisecondsPerSecond * NanosecondsPerMillisecond),
+    };
+
+    public static FuseStatxOut ToStatx(in InodeAttributes a, long attributesMs = 0) => new()
+    {
+        AttrValid = (ulong)(attributesMs / MillisecondsPerSecond),
+        AttrValidNsec = (uint)(attributesMs % MillisecondsPerSecond * NanosecondsPerMillisecond),
         Stat = new FuseStatx
         {
             Mask = StatxMask,

@@ -1,4 +1,5 @@
 using EphemeralFs.Client;
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Fuse;
@@ -29,43 +30,60 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
             return;
         }
 
-        var (status, attributes) = await self.Volume.Namespace.LookupAsync(r.NodeId, r.NameMemory);
-        ReplyEntry(r, status, attributes);
+        var found = await self.Volume.Namespace.LookupAsync(r.NodeId, r.NameMemory);
+        if (found.Status != Errno.ENOENT.ToStatus())
+        {
+            self.ReplyEntry(r, found, isVersioned: true);
+            return;
+        }
+
+        using var telling = self.Volume.Leases.Tell(found.Lease);
+        var nameMs = telling.NameMs(r.NodeId, r.Name);
+        if (nameMs > 0)
+        {
+            r.ReplyEntry(AttributeMapping.ToEntry(default, nameMs));
+        }
+        else
+        {
+            r.ReplyError(Errno.ENOENT);
+        }
     });
 
-    public override void Forget(FuseRequest request) => Volume.Namespace.Forget(request.NodeId);
+    public override void Forget(FuseRequest request) => Volume.Namespace.Forget(request.NodeId, request.In<FuseForgetIn>().Nlookup);
 
     public override void BatchForget(FuseRequest request)
     {
         foreach (ref readonly var forget in request.Forgets)
         {
-            Volume.Namespace.Forget(forget.NodeId);
+            Volume.Namespace.Forget(forget.NodeId, forget.Nlookup);
         }
     }
 
     public override void GetAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
-        var (status, attributes) = await self.AttributesAsync(r.NodeId);
-        if (status == Status.OK)
+        var found = await self.AttributesAsync(r.NodeId);
+        if (found.Status == Status.OK)
         {
-            r.ReplyAttr(AttributeMapping.ToAttrOut(attributes));
+            using var telling = self.Volume.Leases.Tell(found.Lease);
+            r.ReplyAttr(AttributeMapping.ToAttrOut(found.Attributes, telling.AttributesMs(r.NodeId, isLookup: false)));
         }
         else
         {
-            r.ReplyError(status.ToErrno());
+            r.ReplyError(found.Status.ToErrno());
         }
     });
 
     public override void Statx(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
-        var (status, attributes) = await self.AttributesAsync(r.NodeId);
-        if (status == Status.OK)
+        var found = await self.AttributesAsync(r.NodeId);
+        if (found.Status == Status.OK)
         {
-            r.ReplyStatx(AttributeMapping.ToStatx(attributes));
+            using var telling = self.Volume.Leases.Tell(found.Lease);
+            r.ReplyStatx(AttributeMapping.ToStatx(found.Attributes, telling.AttributesMs(r.NodeId, isLookup: false)));
         }
         else
         {
-            r.ReplyError(status.ToErrno());
+            r.ReplyError(found.Status.ToErrno());
         }
     });
 
@@ -94,6 +112,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
         {
+            // Without a time-out: the kernel takes these attributes also when a recall of them has come since (fuse_do_setattr).
             r.ReplyAttr(AttributeMapping.ToAttrOut(attributes));
         }
         else
@@ -141,9 +160,9 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
 
     public override void Link(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
-        var (status, attributes) = await self.Volume.Namespace.LinkAsync(operation, r.In<FuseLinkIn>().OldNodeId, r.NodeId, r.NameMemory);
+        var found = await self.Volume.Namespace.LinkAsync(operation, r.In<FuseLinkIn>().OldNodeId, r.NodeId, r.NameMemory);
         KillPoint.Hit("node.before-reply");
-        ReplyEntry(r, status, attributes);
+        self.ReplyEntry(r, found, isVersioned: false);
     });
 
     public override void StatFs(FuseRequest request) => request.Run(this, static async (r, self) =>
@@ -213,16 +232,22 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         request.ReplyError(status.ToErrno());
     }
 
-    private static void ReplyEntry(FuseRequest request, Status status, in InodeAttributes attributes)
+    /// <param name="request">LOOKUP, MKNOD, MKDIR, SYMLINK or LINK.</param>
+    /// <param name="found">What it came to.</param>
+    /// <param name="isVersioned">Whether the kernel leaves the attributes aside when a recall of them has come since it asked. Where it does not (<c>fuse_iget</c> with
+    /// version 0: all but LOOKUP) it gets them without a time-out.</param>
+    private void ReplyEntry(FuseRequest request, in Found found, bool isVersioned)
     {
-        if (status == Status.OK)
+        if (found.Status != Status.OK)
         {
-            request.ReplyEntry(AttributeMapping.ToEntry(attributes));
+            request.ReplyError(found.Status.ToErrno());
+            return;
         }
-        else
-        {
-            request.ReplyError(status.ToErrno());
-        }
+
+        using var telling = Volume.Leases.Tell(found.Lease);
+        var attributesMs = telling.AttributesMs(found.Attributes.Ino, isLookup: true);
+        request.ReplyEntry(AttributeMapping.ToEntry(
+            found.Attributes, telling.NameMs(request.NodeId, request.Name), isVersioned ? attributesMs : 0));
     }
 
     private static void ReplyXattr(FuseRequest request, Status status, ReadOnlyMemory<byte> value)
@@ -344,7 +369,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
             return false;
         }
 
-        var (status, attributes) = await AttributesAsync(request.NodeId);
+        var (status, attributes, _) = await AttributesAsync(request.NodeId);
         return status == Status.OK && !attributes.IsDirectory
             && (attributes.Mode & (FileMode.SetGid | FileMode.GroupExecute)) == FileMode.SetGid
             && attributes.Gid != request.Gid && !ProcessControlThreads.IsInGroup((int)request.Pid, attributes.Gid);
@@ -353,13 +378,13 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
     private async ValueTask MakeAsync(
         FuseRequest request, Operation operation, ReadOnlyMemory<byte> name, uint mode, uint rdev, ReadOnlyMemory<byte> target)
     {
-        var (status, attributes) = await Volume.Namespace.MakeAsync(operation, request.NodeId, name, mode, request.Uid, request.Gid, rdev, target);
+        var found = await Volume.Namespace.MakeAsync(operation, request.NodeId, name, mode, request.Uid, request.Gid, rdev, target);
         KillPoint.Hit("node.before-reply");
-        ReplyEntry(request, status, attributes);
+        ReplyEntry(request, found, isVersioned: false);
     }
 
-    private ValueTask<(Status Status, InodeAttributes Attributes)> AttributesAsync(ulong ino) => ino == StatsFile.InodeNumber
-        ? new ValueTask<(Status, InodeAttributes)>((Status.OK, StatsFile.Attributes))
+    private ValueTask<Found> AttributesAsync(ulong ino) => ino == StatsFile.InodeNumber
+        ? new ValueTask<Found>(new Found(Status.OK, StatsFile.Attributes, LeaseOffer.None))
         : Volume.Namespace.GetAttrAsync(ino);
 
     private FuseKstatfs ToStatfs(in StatFsReply usage)

@@ -1,4 +1,5 @@
 using EphemeralFs.Client;
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Fuse;
@@ -22,15 +23,16 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         {
             var input = r.In<FuseOpenIn>();
             var kill = (input.OpenFlags & FuseOpenInFlags.KILL_SUIDGID) != 0;
-            var (status, handle, reply) = await self.Volume.Files.OpenAsync(
+            var (status, handle, reply, keepPages) = await self.Volume.Files.OpenAsync(
                 operation, r.NodeId, LinuxOpenFlags.ToHandle(input.Flags), LinuxOpenFlags.ToOpen(input.Flags, kill));
-            ReplyOpen(r, status, handle, CachingOf(reply));
+            await ForgetPrivilegesAsync(r, kill);
+            ReplyOpen(r, status, handle, CachingOf(reply) | (keepPages ? FuseOpenFlags.KEEP_CACHE : FuseOpenFlags.None));
         });
     }
 
     public override void OpenDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
-        var (status, handle, _) = await self.Volume.Files.OpenAsync(operation, r.NodeId, HandleFlags.Directory, OpenFlags.Directory);
+        var (status, handle, _, _) = await self.Volume.Files.OpenAsync(operation, r.NodeId, HandleFlags.Directory, OpenFlags.Directory);
         ReplyOpen(r, status, handle, FuseOpenFlags.None);
     });
 
@@ -44,9 +46,10 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
         var input = r.In<FuseCreateIn>();
         var kill = (input.OpenFlags & FuseOpenInFlags.KILL_SUIDGID) != 0;
-        var (status, handle, reply) = await self.Volume.Files.CreateAsync(
+        var (status, handle, reply, lease) = await self.Volume.Files.CreateAsync(
             operation, r.NodeId, r.NameMemory, input.Mode, r.Uid, r.Gid, LinuxOpenFlags.ToHandle(input.Flags), LinuxOpenFlags.ToOpen(input.Flags, kill));
-        self.ReplyCreate(r, status, handle, reply);
+        using var telling = self.Volume.Leases.Tell(lease);
+        self.ReplyCreate(r, status, handle, reply, status == Status.OK ? telling.NameMs(r.NodeId, r.Name) : 0);
     });
 
     public override void TmpFile(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
@@ -54,7 +57,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         var input = r.In<FuseCreateIn>();
         var (status, handle, reply) = await self.Volume.Files.TmpfileAsync(
             operation, r.NodeId, input.Mode, r.Uid, r.Gid, LinuxOpenFlags.ToHandle(input.Flags), OpenFlags.Write);
-        self.ReplyCreate(r, status, handle, reply);
+        self.ReplyCreate(r, status, handle, reply, nameMs: 0);
     });
 
     public override void Read(FuseRequest request)
@@ -92,6 +95,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         // A page that the kernel writes back comes through any handle, also one with O_APPEND, and belongs where it says.
         var isPage = (input.WriteFlags & FuseWriteFlags.CACHE) != 0;
         var (errno, written, offset) = await self.Volume.Files.WriteAsync(operation, input.Fh, input.Offset, r.PayloadMemory, kill, isPage);
+        await ForgetPrivilegesAsync(r, kill);
         KillPoint.Hit("node.before-reply");
         if (errno != Errno.OK)
         {
@@ -180,7 +184,10 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         var input = r.In<FuseFallocateIn>();
 
         // Unlike WRITE it has no flag for a caller without CAP_FSETID.
-        ReplyStatus(r, await self.Volume.Files.FallocateAsync(operation, input.Fh, input.Mode, input.Offset, input.Length, killSuidgid: r.Uid != 0));
+        var kill = r.Uid != 0;
+        var status = await self.Volume.Files.FallocateAsync(operation, input.Fh, input.Mode, input.Offset, input.Length, kill);
+        await ForgetPrivilegesAsync(r, kill);
+        ReplyStatus(r, status);
     });
 
     public override void LSeek(FuseRequest request) => request.Run(this, static async (r, self) =>
@@ -211,6 +218,15 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
             r.ReplyError(status.ToErrno());
         }
     });
+
+    /// <summary>What was written may have cleared set-user-ID: the kernel has left that to us and goes on to believe in the mode that it has.</summary>
+    private static async ValueTask ForgetPrivilegesAsync(FuseRequest request, bool kill)
+    {
+        if (kill)
+        {
+            await request.Connection.Notifier.InvalidateInodeAsync(request.NodeId, offset: -1);
+        }
+    }
 
     private static LockRange ToRange(in FuseFileLock fuse) => new((LockType)fuse.Type, fuse.Start, fuse.End, fuse.Pid);
 
@@ -262,17 +278,19 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
         // An entry of READDIRPLUS takes 152 bytes and its name where the server counts 24: ask for what will fit.
         var wanted = plus ? input.Size / 4 : input.Size;
-        var (status, reply) = await self.Volume.Namespace.ReadDirAsync(r.NodeId, input.Offset, wanted, plus);
+        var (status, reply, lease) = await self.Volume.Namespace.ReadDirAsync(r.NodeId, input.Offset, wanted, plus);
         if (status != Status.OK)
         {
             r.ReplyError(status.ToErrno());
             return;
         }
 
-        r.ReplyData(Fill(self, reply, r.RentReply((int)input.Size).Span, plus));
+        using var telling = self.Volume.Leases.Tell(lease);
+        r.ReplyData(Fill(self, r.NodeId, reply, telling, r.RentReply((int)input.Size).Span, plus));
     });
 
-    private static ReadOnlySpan<byte> Fill(VolumeFileSystemData self, in ReadDirReply reply, Span<byte> buffer, bool plus)
+    private static ReadOnlySpan<byte> Fill(
+        VolumeFileSystemData self, ulong directory, in ReadDirReply reply, in LeaseTable.Telling telling, Span<byte> buffer, bool plus)
     {
         var writer = new DirentWriter(buffer);
         foreach (ref readonly var entry in reply.Entries.AsSpan())
@@ -287,8 +305,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
             {
                 // The kernel counts no reference for the two dot entries.
                 var isDot = name.SequenceEqual("."u8) || name.SequenceEqual(".."u8);
-                var known = isDot ? default : AttributeMapping.ToEntry(self.Volume.Files.Overlay(entry.Attributes));
-                fits = writer.TryAddPlus(known, entry.Ino, entry.Cookie, entry.Type, name);
+                fits = writer.TryAddPlus(isDot ? default : Known(entry, telling), entry.Ino, entry.Cookie, entry.Type, name);
             }
 
             if (!fits)
@@ -298,14 +315,22 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         }
 
         return buffer[..writer.Length];
+
+        FuseEntryOut Known(in DirectoryEntry entry, in LeaseTable.Telling telling)
+        {
+            var attributes = self.Volume.Files.Overlay(entry.Attributes, out var isSettled);
+            var attributesMs = telling.AttributesMs(entry.Ino, isLookup: true);
+            return AttributeMapping.ToEntry(attributes, telling.NameMs(directory, entry.Name.Span), isSettled ? attributesMs : 0);
+        }
     }
 
-    private void ReplyCreate(FuseRequest request, Status status, ulong handle, in OpenReply reply)
+    /// <remarks>Attributes go without a time-out: the file is open for writing, mostly, and the kernel takes them also when a recall of them has come since.</remarks>
+    private void ReplyCreate(FuseRequest request, Status status, ulong handle, in OpenReply reply, long nameMs)
     {
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
         {
-            request.ReplyCreate(AttributeMapping.ToEntry(Volume.Files.Overlay(reply.Attributes)), new FuseOpenOut { Fh = handle, OpenFlags = CachingOf(reply) });
+            request.ReplyCreate(AttributeMapping.ToEntry(Volume.Files.Overlay(reply.Attributes), nameMs), new FuseOpenOut { Fh = handle, OpenFlags = CachingOf(reply) });
         }
         else
         {

@@ -8,8 +8,8 @@ namespace EphemeralFs.FuseMount.Fuse;
 /// <remarks>
 /// <para>Writing a notification can block until requests are answered: INVAL_ENTRY and DELETE (expire-only too) need the directory,
 /// which a pending CREATE or LOOKUP in it holds; INVAL_INODE of data waits for our own WRITE and READ replies. INC_EPOCH and attributes never block.
-/// So there are three lanes with a thread and a queue each (names, data, the rest), and a notification
-/// that is stuck delays only its own kind. Order holds within a lane only.</para>
+/// So there are lanes with a thread and a queue each (names by directory, data, the rest), and a notification
+/// that is stuck delays only its own kind, and few other directories. Order holds within a lane only.</para>
 /// <para>A handler must not wait for the result before it has answered its request. The queues are bounded: when one is full, posting
 /// fails and awaiting waits without a thread.</para>
 /// </remarks>
@@ -18,8 +18,10 @@ public sealed class FuseNotifier : IDisposable
     /// <summary>Notifications that may wait in one lane. A million invalidated names take about 8 s: beyond this, INC_EPOCH is cheaper.</summary>
     public const int LaneCapacity = 65536;
 
+    private const int NameLanes = 4;
+
     private readonly FuseConnection _connection;
-    private readonly Lane _names;
+    private readonly Lane[] _names;
     private readonly Lane _data;
     private readonly Lane _rest;
     private long _sent;
@@ -28,7 +30,7 @@ public sealed class FuseNotifier : IDisposable
     internal FuseNotifier(FuseConnection connection)
     {
         _connection = connection;
-        _names = new Lane(this, "fuse-notify-names");
+        _names = [.. Enumerable.Range(0, NameLanes).Select(i => new Lane(this, $"fuse-notify-name{i}"))];
         _data = new Lane(this, "fuse-notify-data");
         _rest = new Lane(this, "fuse-notify");
     }
@@ -40,7 +42,7 @@ public sealed class FuseNotifier : IDisposable
     public long Failed => Interlocked.Read(ref _failed);
 
     /// <summary>Notifications that wait, all lanes.</summary>
-    public int Queued => _names.Queued + _data.Queued + _rest.Queued;
+    public int Queued => _names.Sum(lane => lane.Queued) + _data.Queued + _rest.Queued;
 
     /// <summary>Queues without waiting and without a result.</summary>
     /// <returns>False if the lane is full or closed: nothing was queued.</returns>
@@ -80,7 +82,7 @@ public sealed class FuseNotifier : IDisposable
     /// <summary>Ends the lanes: what is queued is cancelled. Does not wait for a notification in which the kernel is stuck.</summary>
     public void Dispose()
     {
-        _names.Close();
+        Array.ForEach(_names, lane => lane.Close());
         _data.Close();
         _rest.Close();
     }
@@ -109,7 +111,7 @@ public sealed class FuseNotifier : IDisposable
 
     private Lane LaneOf(in FuseNotification notification) => notification.Code switch
     {
-        FuseNotifyCode.INVAL_ENTRY or FuseNotifyCode.DELETE => _names,
+        FuseNotifyCode.INVAL_ENTRY or FuseNotifyCode.DELETE => _names[notification.Node % NameLanes],
         FuseNotifyCode.INVAL_INODE when notification.Offset >= 0 => _data,
         _ => _rest,
     };

@@ -148,6 +148,8 @@ internal sealed class MountedVolume : IDisposable
         yield return ("ephemeralfs_node_grant_unused_bytes", labels, _client.Grants.UnusedBytes);
         yield return ("ephemeralfs_node_fenced", labels, _client.Session.IsFenced ? 1 : 0);
         yield return ("ephemeralfs_node_notifications_total", labels, _connection.Notifier.Sent);
+        yield return ("ephemeralfs_node_leases", labels, _client.Leases.Count);
+        yield return ("ephemeralfs_node_lease_recalls_total", labels, _client.Leases.Recalls);
         foreach (var row in _connection.Counters.Snapshot())
         {
             var operation = $"{labels},op=\"{row.Name}\"";
@@ -165,8 +167,12 @@ internal sealed class MountedVolume : IDisposable
     };
 
     private static VolumeClient CreateClient(
-        string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, ConnectionHolder holder) =>
-        new(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder, options.DeadlineMs);
+        string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, ConnectionHolder holder)
+    {
+        var client = new VolumeClient(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder, options.DeadlineMs);
+        holder.IsTold = client.Leases.IsTold;
+        return client;
+    }
 
     private static unsafe NodeMemory Layout(SharedMemory memory) => new(memory.Pointer, memory.Length);
 
@@ -175,9 +181,8 @@ internal sealed class MountedVolume : IDisposable
 
     private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger) => new()
     {
-        // Without time-outs a listing with attributes saves nothing, and cached pages are dropped by recalls, not by asking at each read.
-        Flags = FuseConnectionOptions.DefaultFlags
-            & ~(FuseInitFlags.AUTO_INVAL_DATA | FuseInitFlags.DO_READDIRPLUS | FuseInitFlags.READDIRPLUS_AUTO),
+        // Cached pages are dropped by recalls, not by asking at each read.
+        Flags = FuseConnectionOptions.DefaultFlags & ~FuseInitFlags.AUTO_INVAL_DATA,
         Workers = options.Workers,
         SlowOperationMs = options.SlowOperationMs,
         OnSlow = slow => logger.LogWarning(
@@ -196,6 +201,8 @@ internal sealed class MountedVolume : IDisposable
         Line("write_cache_used_bytes", client.WriteBackBytes.Used);
         Line("write_cache_capacity_bytes", client.WriteBackBytes.Capacity);
         Line("grant_unused_bytes", client.Grants.UnusedBytes);
+        Line("leases", client.Leases.Count);
+        Line("lease_recalls", client.Leases.Recalls);
         foreach (var row in holder.Connection?.Counters.Snapshot() ?? [])
         {
             Line($"op_{row.Name.ToLowerInvariant()}", $"count={row.Count} errors={row.Errors} mean_us={(row.Count == 0 ? 0 : row.TotalNs / row.Count / 1000)}");
@@ -213,6 +220,9 @@ internal sealed class MountedVolume : IDisposable
         private const int ForgetNameMs = 100;
 
         public FuseConnection? Connection { get; set; }
+
+        /// <summary>Whether the kernel may have an inode, or be about to.</summary>
+        public Func<ulong, bool> IsTold { get; set; } = static _ => false;
 
         public async ValueTask InvalidateAsync(ulong ino)
         {
@@ -238,6 +248,32 @@ internal sealed class MountedVolume : IDisposable
                 }
 
                 await forgotten.WaitAsync(TimeSpan.FromMilliseconds(ForgetNameMs)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+
+        /// <remarks>
+        /// The kernel needs the directory's lock, which an operation of this mount may hold that waits for the other node: then the name is dropped when that has
+        /// ended, and until then it has expired. A name that has changed is dropped for good: a look-up under way would give it a new time-out.
+        /// </remarks>
+        public async ValueTask RecallNameAsync(ulong parent, ReadOnlyMemory<byte> name, long untilMs, bool expireOnly)
+        {
+            if (Connection is { } connection)
+            {
+                Task dropped = connection.Notifier.InvalidateEntryAsync(parent, name, expireOnly).AsTask();
+                var left = TimeSpan.FromMilliseconds(Math.Max(0, untilMs - Environment.TickCount64));
+                await dropped.WaitAsync(left).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+
+        /// <remarks>An inode that the kernel does not know yet comes with an answer that is still on its way through the program that asked: it is told again then.</remarks>
+        public async ValueTask RecallAttributesAsync(ulong ino)
+        {
+            if (Connection is { } connection)
+            {
+                while (await connection.Notifier.InvalidateInodeAsync(ino, offset: -1) == Errno.ENOENT && IsTold(ino))
+                {
+                    await Task.Delay(1);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using EphemeralFs.Core;
 
 namespace EphemeralFs.Metadata.Namespace;
 
@@ -26,6 +27,9 @@ public sealed class DirectoryContent(ulong parent)
 
     /// <summary>The directory that ".." names.</summary>
     public ulong Parent { get; set; } = parent;
+
+    /// <summary>Who may cache names, and that there are no others: bits of <see cref="OpContext.Holder"/>. Not part of the state.</summary>
+    public ulong NamesCachedBy { get; set; }
 
     /// <summary>The cookie that the next new name gets.</summary>
     public ulong NextCookie { get; set; } = DotDotCookie + 1;

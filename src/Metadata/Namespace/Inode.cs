@@ -14,6 +14,9 @@ public sealed class Inode
     /// <summary>What few inodes have; null when there is nothing.</summary>
     public InodeExtras? Extras;
 
+    /// <summary>Who may cache the attributes: bits of <see cref="OpContext.Holder"/>. Not part of the state: neither journal nor snapshot has it.</summary>
+    public ulong CachedBy;
+
     public ulong Ino => Attributes.Ino;
 
     /// <summary>The names in a directory.</summary>

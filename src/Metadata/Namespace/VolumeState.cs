@@ -141,19 +141,21 @@ public sealed class VolumeState
     }
 
     /// <summary>Gives an inode a name in a directory whose times change with it.</summary>
-    public void AddName(Inode directory, ReadOnlySpan<byte> name, Inode target, long timeNs)
+    public void AddName(OpContext context, Inode directory, ReadOnlySpan<byte> name, Inode target)
     {
         directory.Directory.Add(name, target.Ino, FileMode.DirentType(target.Attributes.Mode));
         Dentries++;
-        directory.Touch(timeNs);
+        directory.Touch(context.TimeNs);
+        context.ChangeName(directory, name);
     }
 
     /// <summary>Takes a name away from a directory whose times change with it.</summary>
-    public void RemoveName(Inode directory, ReadOnlySpan<byte> name, long timeNs)
+    public void RemoveName(OpContext context, Inode directory, ReadOnlySpan<byte> name)
     {
         directory.Directory.Remove(name);
         Dentries--;
-        directory.Touch(timeNs);
+        directory.Touch(context.TimeNs);
+        context.ChangeName(directory, name);
     }
 
     /// <summary>An inode that is no directory loses one name; without names and handles it is freed.</summary>
@@ -161,6 +163,7 @@ public sealed class VolumeState
     {
         inode.Attributes.Nlink--;
         inode.Attributes.CtimeNs = context.TimeNs;
+        context.Change(inode);
         FreeIfUnused(context, inode);
     }
 
@@ -211,6 +214,7 @@ public sealed class VolumeState
         inode.Attributes.DataVersion++;
         inode.DropCapabilities();
         context.Changed = inode;
+        context.Change(inode);
     }
 
     /// <summary>Cuts or extends a file. Bytes that appear by extending read as zeros. EFBIG beyond the largest size.</summary>

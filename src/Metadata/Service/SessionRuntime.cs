@@ -1,6 +1,7 @@
 using EphemeralFs.Core;
 using EphemeralFs.Metadata.Namespace;
 using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Metadata.Service;
 
@@ -16,6 +17,12 @@ internal sealed class SessionRuntime(SessionState state, long nowMs)
 
     /// <summary>When a request last came, milliseconds of the monotonic clock.</summary>
     public long LastSeenMs { get; set; } = nowMs;
+
+    /// <summary>Its bit in <see cref="Inode.CachedBy"/>; 0 when all 64 are taken: such a session caches no names and attributes.</summary>
+    public ulong Holder { get; init; }
+
+    /// <summary>What it was told to forget and has not acknowledged.</summary>
+    public List<PendingForget> Forgets { get; } = [];
 
     /// <summary>Operations that were not answered yet, by slot.</summary>
     public Dictionary<uint, ParkedOperation> Parked { get; } = [];
@@ -35,6 +42,25 @@ internal sealed class SessionRuntime(SessionState state, long nowMs)
 
         _failures[slot] = (sequence, status);
     }
+}
+
+/// <summary>Names and attributes that a session must forget because another one has changed them.</summary>
+/// <param name="session">Who.</param>
+/// <param name="request">What.</param>
+/// <param name="createdMs">Since when, milliseconds of the monotonic clock.</param>
+internal sealed class PendingForget(SessionRuntime session, ForgetRequest request, long createdMs)
+{
+    public SessionRuntime Session => session;
+
+    public ForgetRequest Request => request;
+
+    public long CreatedMs => createdMs;
+
+    /// <summary>The connection on which it is under way, or null.</summary>
+    public RpcPeer? SentOn { get; set; }
+
+    /// <summary>Operations that are answered when it is acknowledged.</summary>
+    public List<ParkedOperation> Waiters { get; } = [];
 }
 
 /// <summary>Why an operation was not answered yet.</summary>
@@ -68,6 +94,9 @@ internal sealed class ParkedOperation(RpcCall call, OperationRow row, byte[] hea
 
     /// <summary>Acknowledgements that are due.</summary>
     public int Pending { get; set; }
+
+    /// <summary>What of its answer may be cached.</summary>
+    public FrameFlags Lease { get; set; }
 
     /// <summary>Grants were called back for it already: what is there now is what there is.</summary>
     public bool GrantsRecalled { get; set; }

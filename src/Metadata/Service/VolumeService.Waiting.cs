@@ -144,6 +144,11 @@ internal sealed partial class VolumeService
             _ = RecallAsync(recall, peer, epoch);
         }
 
+        while (_forgetOutbox.TryDequeue(out var forget))
+        {
+            SendForget(forget);
+        }
+
         while (_grantOutbox.TryDequeue(out var session))
         {
             _ = RecallGrantAsync(session);
@@ -247,7 +252,7 @@ internal sealed partial class VolumeService
             {
                 Unpark(operation);
                 KillPoint.Hit("metadata.before-reply");
-                operation.Call.ReplyRaw(Status.OK, operation.Session.State.Slot(operation.Header.Slot).Reply);
+                operation.Call.ReplyRaw(Status.OK, operation.Session.State.Slot(operation.Header.Slot).Reply, operation.Lease);
             }
         }
     }
@@ -415,7 +420,7 @@ internal sealed partial class VolumeService
             Records.SessionBegun(ref record, request.Node);
             _store.Journal.Append(record);
             Flush();
-            session = new SessionRuntime(state, NowMs);
+            session = new SessionRuntime(state, NowMs) { Holder = FreeHolder() };
             _sessions.Add(state.Id, session);
             _logger.LogInformation("volume {Volume}: session {Session:x} of node {Node} opened", Name, state.Id, request.Node);
         }
@@ -435,6 +440,15 @@ internal sealed partial class VolumeService
         }
 
         session.Peer = peer;
+        foreach (var forget in session.Forgets)
+        {
+            if (forget.SentOn != peer)
+            {
+                forget.SentOn = null;
+                _forgetOutbox.Enqueue(forget);
+            }
+        }
+
         if (_recalls.Count == 0)
         {
             return;
@@ -483,6 +497,11 @@ internal sealed partial class VolumeService
             _recalls.Remove(recall);
             Release(recall.Waiters);
             Release(recall.Next);
+        }
+
+        foreach (var forget in session.Forgets.ToArray())
+        {
+            Forgotten(forget);
         }
     }
 }

@@ -22,7 +22,7 @@ internal sealed partial class VolumeService : IDisposable
     private readonly MetadataOptions _options;
     private readonly ILogger _logger;
     private readonly OperationCounters _counters;
-    private readonly OpContext _context = new();
+    private readonly OpContext _context;
     private readonly List<RecallNeed> _needs = [];
     private readonly Dictionary<ulong, SessionRuntime> _sessions = [];
     private readonly RecallTable _recalls = new();
@@ -30,6 +30,9 @@ internal sealed partial class VolumeService : IDisposable
     private readonly ConcurrentQueue<PendingRecall> _recallOutbox = new();
     private readonly ConcurrentQueue<SessionRuntime> _grantOutbox = new();
     private readonly ConcurrentQueue<MovedName> _nameOutbox = new();
+    private readonly ConcurrentQueue<PendingForget> _forgetOutbox = new();
+    private readonly Dictionary<(ulong Session, ulong Ino), int> _forgetting = [];
+    private readonly LeaseContention _contention = new();
     private VolumeStore _store;
     private VolumeState _state;
     private byte[] _reply = new byte[64 << 10];
@@ -45,6 +48,7 @@ internal sealed partial class VolumeService : IDisposable
         _options = options;
         _counters = counters;
         _logger = logger;
+        _context = new OpContext { IsContested = ino => _contention.IsContested(ino, NowMs) };
         (_store, _state) = VolumeStore.Open(directory, id, options.SnapshotAfterBytes, logger);
         Adopt();
     }
@@ -202,7 +206,11 @@ internal sealed partial class VolumeService : IDisposable
             try
             {
                 var limit = NowMs - _options.SessionTimeoutMs - _options.SessionMarginMs;
-                HashSet<ulong> overdue = [.. _recalls.All.Where(r => r.CreatedMs < limit).Select(r => r.Session)];
+                HashSet<ulong> overdue =
+                [
+                    .. _recalls.All.Where(r => r.CreatedMs < limit).Select(r => r.Session),
+                    .. _sessions.Values.Where(s => s.Forgets.Any(f => f.CreatedMs < limit)).Select(s => s.State.Id),
+                ];
                 foreach (var session in _sessions.Values.Where(s => s.LastSeenMs < limit || overdue.Contains(s.State.Id)).ToArray())
                 {
                     EndSession(session, overdue.Contains(session.State.Id) ? "did not acknowledge a recall" : "expired");
@@ -277,6 +285,7 @@ internal sealed partial class VolumeService : IDisposable
 
             _sessions.Clear();
             _recalls.Clear();
+            _forgetting.Clear();
             _lockWaiters.Clear();
             _store.Dispose();
         }
@@ -330,15 +339,15 @@ internal sealed partial class VolumeService : IDisposable
     private void Read(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head, SessionRuntime session)
     {
         var writer = new WireWriter(_reply);
-        var status = row.Execute(_state, _context.Begin(session.State, call.Header.TimeNs), head, ref writer);
+        var status = row.Execute(_state, _context.Begin(session.State, call.Header.TimeNs, session.Holder), head, ref writer);
         _reply = writer.Buffer;
         if (status == Status.OK)
         {
-            call.ReplyRaw(status, writer.Written);
+            call.ReplyRaw(status, writer.Written, Lease(session));
         }
         else
         {
-            Fail(call, status);
+            Fail(call, status, Lease(session));
         }
     }
 
@@ -412,7 +421,12 @@ internal sealed partial class VolumeService : IDisposable
             }
         }
 
-        call.ReplyRaw(Status.OK, slot.Reply);
+        ParkedOperation? waiting = null;
+        AwaitEverythingForgotten(call, row, session, ref waiting);
+        if (waiting is null)
+        {
+            call.ReplyRaw(Status.OK, slot.Reply);
+        }
     }
 
     /// <summary>Applies a mutation, or parks it until others have done what it needs. A parked one comes back here.</summary>
@@ -424,7 +438,7 @@ internal sealed partial class VolumeService : IDisposable
             return;
         }
 
-        var context = _context.Begin(session.State, header.TimeNs);
+        var context = _context.Begin(session.State, header.TimeNs, session.Holder);
         var writer = new WireWriter(_reply);
         var status = row.Execute(_state, context, head, ref writer);
         _reply = writer.Buffer;
@@ -478,6 +492,8 @@ internal sealed partial class VolumeService : IDisposable
             }
         }
 
+        var lease = Lease(session);
+        AwaitForgotten(call, row, session, ref parked);
         foreach (var (parent, name) in _context.MovedAway)
         {
             foreach (var other in _sessions.Values)
@@ -494,20 +510,21 @@ internal sealed partial class VolumeService : IDisposable
 
         if (parked is { Stage: ParkedStage.AfterApply, Pending: > 0 })
         {
+            parked.Lease = lease;
             return;
         }
 
         Unpark(parked);
         KillPoint.Hit("metadata.before-reply");
-        (parked?.Call ?? call).ReplyRaw(Status.OK, session.State.Slot((parked?.Header ?? call.Header).Slot).Reply);
+        (parked?.Call ?? call).ReplyRaw(Status.OK, session.State.Slot((parked?.Header ?? call.Header).Slot).Reply, lease);
     }
 
-    private void Fail(in RpcCall call, Status status)
+    private void Fail(in RpcCall call, Status status, FrameFlags lease = FrameFlags.None)
     {
         if (status != Status.OK)
         {
             _counters.Failed(call.Header.Opcode, status);
-            call.Fail(status);
+            call.Fail(status, lease);
         }
     }
 
@@ -520,16 +537,19 @@ internal sealed partial class VolumeService : IDisposable
         }
     }
 
-    /// <summary>Makes runtime sessions for the sessions of the state. After a restart nobody knows which answers and recalls got through: every file that
-    /// several sessions have open is invalidated at all of them, and a repeated request waits for that.</summary>
+    /// <summary>Makes runtime sessions for the sessions of the state. After a restart nobody knows which answers and recalls got through, nor who caches what: all
+    /// forget all names and attributes, every file that several sessions have open is invalidated at all of them, and a repeated request waits for that.</summary>
     private void Adopt()
     {
         _sessions.Clear();
         _recalls.Clear();
         _lockWaiters.Clear();
+        _forgetting.Clear();
         foreach (var session in _state.Sessions.Values)
         {
-            _sessions.Add(session.Id, new SessionRuntime(session, NowMs));
+            var runtime = new SessionRuntime(session, NowMs) { Holder = FreeHolder() };
+            _sessions.Add(session.Id, runtime);
+            runtime.Forgets.Add(new PendingForget(runtime, new ForgetRequest([], [], Everything: true), NowMs));
             foreach (var handle in session.Handles.Values)
             {
                 if (_state.Inodes.Find(handle.Ino) is { Extras.OpenerCount: > 1, Attributes.IsRegular: true })

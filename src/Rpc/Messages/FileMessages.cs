@@ -385,6 +385,40 @@ public readonly record struct ForgetNameRequest(ulong Parent, ReadOnlyMemory<byt
     public static ForgetNameRequest Read(ref WireReader r) => new(r.U64(), r.Bytes(Limits.NameOnWireMaxBytes));
 }
 
+/// <summary>A name in a directory.</summary>
+/// <param name="Parent">Directory.</param>
+/// <param name="Name">The name.</param>
+public readonly record struct DirectoryName(ulong Parent, ReadOnlyMemory<byte> Name)
+    : IWireMessage<DirectoryName>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.U64(Parent);
+        w.Bytes(Name);
+    }
+
+    public static DirectoryName Read(ref WireReader r) => new(r.U64(), r.Bytes(Limits.NameOnWireMaxBytes));
+}
+
+/// <summary>Server to node: an operation of another session has changed these names and attributes. Acknowledged when neither node nor kernel uses the old ones any more.</summary>
+/// <param name="Names">Names that were made, removed or given to something else; the directory's own attributes are among the inodes.</param>
+/// <param name="Inodes">Inodes whose attributes changed.</param>
+/// <param name="Everything">The server was started again and knows of no lease any more: forget all names and attributes.</param>
+public readonly record struct ForgetRequest(DirectoryName[] Names, ulong[] Inodes, bool Everything)
+    : IRequest<ForgetRequest, Empty>
+{
+    public static Opcode Opcode => Opcode.Forget;
+
+    public void Write(ref WireWriter w)
+    {
+        w.List(Names);
+        w.U64Array(Inodes);
+        w.Bool(Everything);
+    }
+
+    public static ForgetRequest Read(ref WireReader r) => new(r.List<DirectoryName>(12), r.U64Array(), r.Bool());
+}
+
 /// <summary>Server to node: the quota is short; give back what is unused.</summary>
 public readonly record struct RecallGrantRequest
     : IRequest<RecallGrantRequest, RecallGrantReply>

@@ -122,17 +122,17 @@ internal sealed class TestNode : IKernelCache, IDisposable
 
     public async Task<ulong> Create(string name, HandleFlags flags = HandleFlags.Write)
     {
-        var (status, handle, _) = await Do(o => Files.CreateAsync(o, Ino.Root, Bytes(name), 0x81A4, 0, 0, flags, OpenFlags.Write));
+        var (status, handle, _, _) = await Do(o => Files.CreateAsync(o, Ino.Root, Bytes(name), 0x81A4, 0, 0, flags, OpenFlags.Write));
         Assert.Equal(Status.OK, status);
         return handle;
     }
 
     public async Task<ulong> Open(string name, HandleFlags flags = HandleFlags.None)
     {
-        var (status, attributes) = await Volume.Namespace.LookupAsync(Ino.Root, Bytes(name));
+        var (status, attributes, _) = await Volume.Namespace.LookupAsync(Ino.Root, Bytes(name));
         Assert.Equal(Status.OK, status);
         var open = (flags & HandleFlags.Write) != 0 ? OpenFlags.Write : OpenFlags.None;
-        var (opened, handle, _) = await Do(o => Files.OpenAsync(o, attributes.Ino, flags, open));
+        var (opened, handle, _, _) = await Do(o => Files.OpenAsync(o, attributes.Ino, flags, open));
         Assert.Equal(Status.OK, opened);
         return handle;
     }
@@ -175,6 +175,10 @@ internal sealed class TestNode : IKernelCache, IDisposable
     }
 
     public ValueTask ForgetNameAsync(ulong parent, ReadOnlyMemory<byte> name) => default;
+
+    public ValueTask RecallNameAsync(ulong parent, ReadOnlyMemory<byte> name, long untilMs, bool expireOnly) => default;
+
+    public ValueTask RecallAttributesAsync(ulong ino) => default;
 
     public static byte[] Bytes(string text) => System.Text.Encoding.UTF8.GetBytes(text);
 

@@ -31,6 +31,9 @@ internal sealed class TestNode : IRpcHandler, IDisposable
     /// <summary>Names that directories were moved away from, in order.</summary>
     public ConcurrentQueue<(ulong Parent, string Name)> Forgotten { get; } = new();
 
+    /// <summary>Names and attributes that were called back, in order.</summary>
+    public ConcurrentQueue<ForgetRequest> Forgets { get; } = new();
+
     /// <summary>Completed before names are acknowledged as forgotten.</summary>
     public Task BeforeForgotten { get; set; } = Task.CompletedTask;
 
@@ -169,6 +172,13 @@ internal sealed class TestNode : IRpcHandler, IDisposable
         else if (call.Header.Opcode == Opcode.ForgetName && RpcCall.TryRead<ForgetNameRequest>(head, out var moved))
         {
             Forgotten.Enqueue((moved.Parent, Encoding.UTF8.GetString(moved.Name.Span)));
+            RecallCame.Release();
+            _ = AcknowledgeForgottenAsync(call);
+        }
+        else if (call.Header.Opcode == Opcode.Forget && RpcCall.TryRead<ForgetRequest>(head, out var forget))
+        {
+            DirectoryName[] names = [.. forget.Names.Select(n => n with { Name = n.Name.ToArray() })];
+            Forgets.Enqueue(forget with { Names = names });
             RecallCame.Release();
             _ = AcknowledgeForgottenAsync(call);
         }

@@ -66,7 +66,17 @@ public sealed record LinkHandle(int Slot, string To) : Op
 /// <summary>rename(2) or renameat2(2) with NOREPLACE or EXCHANGE.</summary>
 public sealed record Rename(string From, string To, uint Flags) : Op
 {
-    public override Outcome Apply(Tree tree) => Outcome.Of(tree.Calls.Rename(tree.Path(Node, From), tree.Path(Node, To), Flags));
+    public override Outcome Apply(Tree tree)
+    {
+        // A directory that another node has moved, and in which this node has something open, keeps its old place in this node's kernel until
+        // somebody looks the new one up; a rename that comes first is ESTALE (S21).
+        if (tree.HasOpen(Node))
+        {
+            tree.Calls.Stat(AT_FDCWD, tree.Path(Node, From), AT_SYMLINK_NOFOLLOW, out _);
+            tree.Calls.Stat(AT_FDCWD, tree.Path(Node, To), AT_SYMLINK_NOFOLLOW, out _);
+        }
+        return Outcome.Of(tree.Calls.Rename(tree.Path(Node, From), tree.Path(Node, To), Flags));
+    }
 
     public override IEnumerable<Op> Simpler() => Flags == 0 ? base.Simpler() : base.Simpler().Prepend(this with { Flags = 0 });
 }
@@ -142,6 +152,12 @@ public sealed record InDirectoryHandle(int Slot, string Name, AtKind Kind) : Op
     public override Outcome Apply(Tree tree)
     {
         int directory = tree.Fd(Slot);
+        // Of a directory that another node has removed the kernel does not know that it is dead: it looks at permissions before it asks, and nothing
+        // is left here of a parent that was removed as well (S97).
+        if ((As != 0 || Name == "..") && tree.Calls.Stat(directory, "", AT_EMPTY_PATH, out var own) == 0 && own.Links == 0)
+        {
+            return Outcome.Ok("a removed directory");
+        }
         switch (Kind)
         {
             case AtKind.Create:
@@ -154,11 +170,6 @@ public sealed record InDirectoryHandle(int Slot, string Name, AtKind Kind) : Op
             case AtKind.RemoveDirectory:
                 return Outcome.Of(tree.Calls.Unlink(directory, Name, AT_REMOVEDIR));
             default:
-                // The parent of a removed directory may have been removed by another node, which leaves nothing of it here (S97).
-                if (Name == ".." && tree.Calls.Stat(directory, "", AT_EMPTY_PATH, out var own) == 0 && own.Links == 0)
-                {
-                    return Outcome.Ok("the parent of a removed directory");
-                }
                 int result = tree.Calls.Stat(directory, Name, AT_SYMLINK_NOFOLLOW, out var status);
                 return result < 0 ? Outcome.Of(result) : Outcome.Ok(StatPath.Show(status));
         }

@@ -52,6 +52,9 @@ public sealed class Tree : IDisposable
 
     public int Fd(int slot) => Slots[slot].Fd;
 
+    /// <summary>Whether something is open through a node.</summary>
+    public bool HasOpen(int node) => Slots.Any(slot => slot.Fd >= 0 && slot.Node == node);
+
     /// <summary>The same, after the kernel has asked for the attributes: who may change them through a descriptor it judges by those it saw last (S27).</summary>
     public int FreshFd(int slot)
     {

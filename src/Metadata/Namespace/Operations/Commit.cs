@@ -57,6 +57,7 @@ public static class Commit
             inode.Touch(c.TimeNs);
         }
 
+        c.Change(inode);
         r = new CommitReply(attributes, start, grantBefore - c.Session.GrantBytes);
         return Status.OK;
     }

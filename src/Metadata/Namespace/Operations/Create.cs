@@ -18,6 +18,7 @@ public static class Create
         var status = NewInode.Check(v, c, q.Parent, q.NewIno, q.Name.Span, out var parent);
         if (status == Errno.EEXIST.ToStatus() && (q.Flags & OpenFlags.Exclusive) == 0)
         {
+            c.TellNames(parent);
             var existing = v.Inodes.Find(parent.Directory.Find(q.Name.Span))!;
             return !existing.Attributes.IsRegular && !existing.Attributes.IsDirectory
                 ? Errno.ESTALE.ToStatus()
@@ -37,7 +38,8 @@ public static class Create
         var mode = FileMode.Regular | (q.FileMode & FileMode.PermissionMask);
         var inode = NewInode.Make(parent, q.NewIno, mode, q.Uid, q.Gid, 0, c.TimeNs);
         v.AddInode(c.Session, inode);
-        v.AddName(parent, q.Name.Span, inode, c.TimeNs);
+        v.AddName(c, parent, q.Name.Span, inode);
+        c.TellNames(parent);
         var dataMode = Opens.Register(v, c.Session, inode, q.Handle, (q.Flags & OpenFlags.Write) != 0);
         r = Layouts.Opened(inode, dataMode, created: true);
         return Status.OK;

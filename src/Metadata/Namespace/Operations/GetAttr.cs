@@ -9,8 +9,14 @@ public static class GetAttr
     /// <summary>ESTALE for an unknown inode.</summary>
     public static Status Apply(VolumeState v, OpContext c, in GetAttrRequest q, out EntryReply r)
     {
+        r = default;
         var status = v.Find(q.Ino, out var inode);
-        r = status == Status.OK ? new EntryReply(inode.Attributes) : default;
+        if (status == Status.OK)
+        {
+            c.Tell(inode);
+            r = new EntryReply(inode.Attributes);
+        }
+
         return status;
     }
 }

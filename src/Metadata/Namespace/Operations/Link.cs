@@ -61,7 +61,9 @@ public static class Link
 
         inode.Attributes.Nlink++;
         inode.Attributes.CtimeNs = c.TimeNs;
-        v.AddName(parent, q.NewName.Span, inode, c.TimeNs);
+        v.AddName(c, parent, q.NewName.Span, inode);
+        c.Change(inode);
+        c.TellNames(parent);
         r = new EntryReply(inode.Attributes);
         return Status.OK;
     }

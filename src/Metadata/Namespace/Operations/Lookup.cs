@@ -27,14 +27,23 @@ public static class Lookup
             return Errno.ENAMETOOLONG.ToStatus();
         }
 
-        var ino = name.SequenceEqual("."u8) ? parent.Ino
-            : name.SequenceEqual(".."u8) ? parent.Directory.Parent
-            : parent.Directory.Find(name);
+        ulong ino;
+        if (name.SequenceEqual("."u8) || name.SequenceEqual(".."u8))
+        {
+            ino = name.Length == 1 ? parent.Ino : parent.Directory.Parent;
+        }
+        else
+        {
+            ino = parent.Directory.Find(name);
+            c.TellNames(parent);
+        }
+
         if (ino == Ino.None || v.Inodes.Find(ino) is not { } inode)
         {
             return Errno.ENOENT.ToStatus();
         }
 
+        c.Tell(inode);
         r = new EntryReply(inode.Attributes);
         return Status.OK;
     }

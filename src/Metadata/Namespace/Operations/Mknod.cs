@@ -46,7 +46,9 @@ public static class Mknod
         }
 
         v.AddInode(c.Session, inode);
-        v.AddName(parent, q.Name.Span, inode, c.TimeNs);
+        v.AddName(c, parent, q.Name.Span, inode);
+        c.TellNames(parent);
+        c.Tell(inode);
         r = new EntryReply(inode.Attributes);
         return Status.OK;
     }

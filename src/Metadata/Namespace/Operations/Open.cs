@@ -46,6 +46,7 @@ public static class Open
         {
             v.Resize(c, inode, 0);
             inode.Touch(c.TimeNs);
+            c.Change(inode);
             if ((q.Flags & OpenFlags.KillSuidgid) != 0)
             {
                 inode.Attributes.KillSuidgid();

@@ -33,8 +33,9 @@ public static class ReadDir
             return Status.OK;
         }
 
+        c.TellNames(inode);
         List<DirectoryEntry> entries = [];
-        var listing = new Listing(v, q, entries);
+        var listing = new Listing(v, c, q, entries);
         var directory = inode.Directory;
         var more = (q.Cookie >= 1 || listing.TryAdd(new DirectoryItem(1, inode.Ino, 0, s_dot)))
             && (q.Cookie >= DirectoryContent.DotDotCookie
@@ -54,7 +55,7 @@ public static class ReadDir
     private static readonly byte[] s_dot = [(byte)'.'];
     private static readonly byte[] s_dotDot = [(byte)'.', (byte)'.'];
 
-    private sealed class Listing(VolumeState v, ReadDirRequest q, List<DirectoryEntry> entries)
+    private sealed class Listing(VolumeState v, OpContext c, ReadDirRequest q, List<DirectoryEntry> entries)
     {
         private long _bytes;
         private int _wireBytes;
@@ -70,7 +71,14 @@ public static class ReadDir
 
             // "." and ".." come without a type: their inodes tell it.
             var type = item.Type != 0 ? item.Type : FileMode.DirentType(FileMode.Directory);
-            var attributes = q.WithAttributes ? v.Inodes.Find(item.Ino)!.Attributes : default;
+            InodeAttributes attributes = default;
+            if (q.WithAttributes)
+            {
+                var inode = v.Inodes.Find(item.Ino)!;
+                c.Tell(inode);
+                attributes = inode.Attributes;
+            }
+
             entries.Add(new DirectoryEntry(item.Cookie, item.Ino, type, item.Name, attributes));
             return true;
         }

@@ -35,6 +35,7 @@ public static class RemoveXattr
         }
 
         inode.Attributes.CtimeNs = c.TimeNs;
+        c.Change(inode);
         return Status.OK;
     }
 }

@@ -35,6 +35,10 @@ public static class Rename
             Move(v, c, q, move);
         }
 
+        // The kernel of the caller moves the entries as they are, so it goes on to cache them at their new places.
+        c.KeepNames(move.OldParent);
+        c.KeepNames(move.NewParent);
+
         r = new RenameReply(move.Source.Attributes, move.Target?.Attributes ?? default);
         return Status.OK;
     }
@@ -117,18 +121,18 @@ public static class Rename
 
     private static void Move(VolumeState v, OpContext c, in RenameRequest q, in Parts move)
     {
-        v.RemoveName(move.OldParent, q.Name.Span, c.TimeNs);
+        v.RemoveName(c, move.OldParent, q.Name.Span);
         if (move.Target is null)
         {
-            v.AddName(move.NewParent, q.NewName.Span, move.Source, c.TimeNs);
+            v.AddName(c, move.NewParent, q.NewName.Span, move.Source);
         }
         else
         {
-            move.NewParent.Directory.Replace(q.NewName.Span, move.Source.Ino, FileMode.DirentType(move.Source.Attributes.Mode));
-            move.NewParent.Touch(c.TimeNs);
+            Replace(c, move.NewParent, q.NewName.Span, move.Source);
         }
 
         move.Source.Attributes.CtimeNs = c.TimeNs;
+        c.Change(move.Source);
         Reparent(c, move.Source, move.OldParent, q.Name.Span, move.NewParent);
         if (move.Target is { Attributes.IsDirectory: true })
         {
@@ -144,14 +148,22 @@ public static class Rename
     private static void Swap(OpContext c, in RenameRequest q, in Parts move)
     {
         var target = move.Target!;
-        move.OldParent.Directory.Replace(q.Name.Span, target.Ino, FileMode.DirentType(target.Attributes.Mode));
-        move.NewParent.Directory.Replace(q.NewName.Span, move.Source.Ino, FileMode.DirentType(move.Source.Attributes.Mode));
-        move.OldParent.Touch(c.TimeNs);
-        move.NewParent.Touch(c.TimeNs);
+        Replace(c, move.OldParent, q.Name.Span, target);
+        Replace(c, move.NewParent, q.NewName.Span, move.Source);
         move.Source.Attributes.CtimeNs = c.TimeNs;
         target.Attributes.CtimeNs = c.TimeNs;
+        c.Change(move.Source);
+        c.Change(target);
         Reparent(c, move.Source, move.OldParent, q.Name.Span, move.NewParent);
         Reparent(c, target, move.NewParent, q.NewName.Span, move.OldParent);
+    }
+
+    /// <summary>A name that stays names another inode.</summary>
+    private static void Replace(OpContext c, Inode directory, ReadOnlySpan<byte> name, Inode inode)
+    {
+        directory.Directory.Replace(name, inode.Ino, FileMode.DirentType(inode.Attributes.Mode));
+        directory.Touch(c.TimeNs);
+        c.ChangeName(directory, name);
     }
 
     private static void Reparent(OpContext c, Inode inode, Inode from, ReadOnlySpan<byte> name, Inode to)

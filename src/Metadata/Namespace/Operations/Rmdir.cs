@@ -36,7 +36,7 @@ public static class Rmdir
             return Errno.ENOTEMPTY.ToStatus();
         }
 
-        v.RemoveName(parent, q.Name.Span, c.TimeNs);
+        v.RemoveName(c, parent, q.Name.Span);
         parent.Attributes.Nlink--;
         RemoveDirectory(v, c, inode);
         r = new EntryReply(inode.Attributes);
@@ -48,6 +48,7 @@ public static class Rmdir
     {
         directory.Attributes.Nlink = 0;
         directory.Attributes.CtimeNs = c.TimeNs;
+        c.Change(directory);
         v.FreeIfUnused(c, directory);
     }
 }

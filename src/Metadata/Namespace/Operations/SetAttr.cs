@@ -55,6 +55,7 @@ public static class SetAttr
             attributes.CtimeNs = c.TimeNs;
         }
 
+        c.Change(inode);
         r = new EntryReply(attributes);
         return Status.OK;
     }

@@ -58,6 +58,7 @@ public static class SetXattr
         }
 
         inode.Attributes.CtimeNs = c.TimeNs;
+        c.Change(inode);
         return Status.OK;
     }
 }

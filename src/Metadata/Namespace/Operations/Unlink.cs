@@ -31,7 +31,7 @@ public static class Unlink
             return Errno.EISDIR.ToStatus();
         }
 
-        v.RemoveName(parent, q.Name.Span, c.TimeNs);
+        v.RemoveName(c, parent, q.Name.Span);
         v.DropLink(c, inode);
         r = new EntryReply(inode.Attributes);
         return Status.OK;

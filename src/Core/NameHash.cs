@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 
-namespace EphemeralFs.Metadata.Namespace;
+namespace EphemeralFs.Core;
 
 /// <summary>Hash of names, keyed per process so that nobody can choose names that collide. Never stored and never part of an answer.</summary>
 public static class NameHash
@@ -11,6 +11,13 @@ public static class NameHash
 
     /// <summary>The hash of a name.</summary>
     public static uint Of(ReadOnlySpan<byte> name)
+    {
+        var wide = Wide(name);
+        return (uint)(wide ^ (wide >> 32));
+    }
+
+    /// <summary>A hash so wide that two names with the same one do not happen.</summary>
+    public static ulong Wide(ReadOnlySpan<byte> name)
     {
         var state = s_seed ^ (ulong)name.Length;
         while (name.Length >= 8)
@@ -25,8 +32,7 @@ public static class NameHash
             tail |= (ulong)name[i] << (8 * i);
         }
 
-        state = Mix(state ^ tail);
-        return (uint)(state ^ (state >> 32));
+        return Mix(state ^ tail);
     }
 
     private static ulong Mix(ulong value)

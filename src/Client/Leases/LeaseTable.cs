@@ -1,0 +1,335 @@
+using System.Runtime.InteropServices;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc;
+
+namespace EphemeralFs.Client.Leases;
+
+/// <summary>
+/// What the kernel was told of names and attributes with a time-out, and until when it may use it. Answers that a recall has overtaken are told without one.
+/// </summary>
+/// <remarks>
+/// An answer and a recall of what is in it race on their way to the kernel: the answer must be written before the recall is worked on, or without a time-out.
+/// So each answer is told within a <see cref="Telling"/>, which looks whether a recall has come since the question, and a recall waits for the tellings
+/// that began before it. Nothing is held while a lock of the kernel is waited for.
+/// </remarks>
+public sealed class LeaseTable
+{
+    /// <summary>Most names, and most inodes, of a mount that the kernel may cache at a time; more are told without a time-out.</summary>
+    private const int Max = 1 << 18;
+
+    /// <summary>The kernel counts a time-out from when the program that asked has run again: so much later at most.</summary>
+    private const int LateMs = 500;
+
+    private const int SweepFrom = 4096;
+    private const int SweepPauseMs = 1000;
+    private const int Stripes = 1024;
+
+    private readonly Lock _lock = new();
+    private readonly long[] _recalled = new long[Stripes];
+    private readonly Dictionary<ulong, Told> _inodes = [];
+    private readonly Dictionary<(ulong Parent, ulong NameHash), ToldName> _names = [];
+    private readonly long _startedMs = Environment.TickCount64;
+    private readonly bool _isInherited;
+    private readonly Func<int> _leaseMs;
+    private Sweep _inodesSweep = new(SweepFrom, 0);
+    private Sweep _namesSweep = new(SweepFrom, 0);
+    private long _sequence;
+    private long _lastToldMs;
+    private TellingGroup _group = new();
+
+    /// <param name="isInherited">Whether a predecessor, of which nothing is known, has told this kernel names and attributes.</param>
+    /// <param name="leaseMs">For how many milliseconds the kernel may be told something: <see cref="Limits.LeaseMs"/> at most.</param>
+    public LeaseTable(bool isInherited, Func<int> leaseMs)
+    {
+        _isInherited = isInherited;
+        _leaseMs = leaseMs;
+    }
+
+    /// <summary>Recalls of names and attributes so far.</summary>
+    public long Recalls => Volatile.Read(ref _sequence);
+
+    /// <summary>Names and inodes that the kernel may cache now, with some that have expired.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _inodes.Count + _names.Count;
+            }
+        }
+    }
+
+    /// <summary>A question goes out, whose answer may be told with a time-out.</summary>
+    public LeaseOffer Ask() => new(Volatile.Read(ref _sequence), Environment.TickCount64, FrameFlags.None);
+
+    /// <summary>An answer is about to be written to the kernel; dispose when it is.</summary>
+    public Telling Tell(in LeaseOffer offer)
+    {
+        lock (_lock)
+        {
+            var group = _group;
+            group.Count++;
+            var isFresh = Environment.TickCount64 - offer.AskedMs < Limits.LeaseAnswerMs;
+            return new Telling(this, group, isFresh ? offer : LeaseOffer.None);
+        }
+    }
+
+    /// <summary>The kernel refers to the inode less often, or no more.</summary>
+    public void Forget(ulong ino, ulong lookups)
+    {
+        lock (_lock)
+        {
+            if (_inodes.TryGetValue(ino, out var told))
+            {
+                if (told.Lookups <= lookups)
+                {
+                    _inodes.Remove(ino);
+                }
+                else
+                {
+                    _inodes[ino] = told with { Lookups = told.Lookups - lookups };
+                }
+            }
+        }
+    }
+
+    /// <summary>Whether the kernel may have, or be about to get, the inode and its attributes.</summary>
+    public bool IsTold(ulong ino)
+    {
+        lock (_lock)
+        {
+            return _inodes.TryGetValue(ino, out var told) && told.UntilMs > Environment.TickCount64;
+        }
+    }
+
+    /// <summary>
+    /// A recall has come: what was asked before is told without time-outs from now on. Completes when everything that was being told has been written.
+    /// Called on the connection's receive thread, so that it takes effect before any later answer.
+    /// </summary>
+    public Task BeginRecall(ReadOnlySpan<(ulong Parent, byte[] Name)> names, ReadOnlySpan<ulong> inodes)
+    {
+        lock (_lock)
+        {
+            var sequence = ++_sequence;
+            foreach (var (parent, _) in names)
+            {
+                _recalled[StripeOf(parent)] = sequence;
+            }
+
+            foreach (var ino in inodes)
+            {
+                _recalled[StripeOf(ino)] = sequence;
+            }
+
+            return NextGroup();
+        }
+    }
+
+    /// <summary>As <see cref="BeginRecall"/> for all names and inodes.</summary>
+    public Task BeginRecallOfEverything()
+    {
+        lock (_lock)
+        {
+            Array.Fill(_recalled, ++_sequence);
+            return NextGroup();
+        }
+    }
+
+    /// <summary>A rename is about to be asked for: the kernel takes what it knows of a name along to the other one.</summary>
+    public void Move(ulong parent, ReadOnlySpan<byte> name)
+    {
+        lock (_lock)
+        {
+            SetName(parent, name, Environment.TickCount64 + Limits.LeaseMs + Limits.LeaseAnswerMs);
+        }
+    }
+
+    /// <summary>Until when the kernel may use a name, milliseconds of the monotonic clock; 0 when it may not.</summary>
+    public long NameUntilMs(ulong parent, ReadOnlySpan<byte> name)
+    {
+        lock (_lock)
+        {
+            return Math.Max(InheritedUntilMs, _names.GetValueOrDefault((parent, NameHash.Wide(name))).UntilMs);
+        }
+    }
+
+    /// <summary>Whether the kernel may use attributes of an inode.</summary>
+    public bool MayUse(ulong ino) => InheritedUntilMs > 0 || IsTold(ino);
+
+    /// <summary>All that the kernel may use now.</summary>
+    public ToldEverything Everything()
+    {
+        lock (_lock)
+        {
+            var now = Environment.TickCount64;
+            return new ToldEverything(
+                [.. _inodes.Where(told => told.Value.UntilMs > now).Select(told => told.Key)],
+                [.. _names.Where(told => told.Value.UntilMs > now).Select(told => (told.Key.Parent, told.Value.Name, told.Value.UntilMs))],
+                _lastToldMs + LateMs,
+                InheritedUntilMs);
+        }
+    }
+
+    private long InheritedUntilMs
+    {
+        get
+        {
+            var until = _isInherited ? _startedMs + Limits.LeaseMs + LateMs : 0;
+            return until > Environment.TickCount64 ? until : 0;
+        }
+    }
+
+    private static int StripeOf(ulong ino) => (int)(ino % Stripes);
+
+    private Task NextGroup()
+    {
+        var old = _group;
+        if (old.Count == 0)
+        {
+            return Task.CompletedTask;
+        }
+
+        _group = new TellingGroup();
+        return old.Close();
+    }
+
+    private long TellName(in LeaseOffer offer, ulong parent, ReadOnlySpan<byte> name)
+    {
+        var timeoutMs = (offer.Granted & FrameFlags.NamesSole) != 0 ? _leaseMs()
+            : (offer.Granted & FrameFlags.NamesShared) != 0 ? Math.Min(Limits.SharedNamesMs, _leaseMs())
+            : 0;
+        lock (_lock)
+        {
+            if (timeoutMs == 0 || _recalled[StripeOf(parent)] > offer.Sequence)
+            {
+                return 0;
+            }
+
+            var now = Environment.TickCount64;
+            if (!HasRoom(_names, static told => told.UntilMs, ref _namesSweep, now))
+            {
+                return 0;
+            }
+
+            SetName(parent, name, now + timeoutMs + LateMs);
+            _lastToldMs = now;
+            return timeoutMs;
+        }
+    }
+
+    private void SetName(ulong parent, ReadOnlySpan<byte> name, long untilMs)
+    {
+        ref var told = ref CollectionsMarshal.GetValueRefOrAddDefault(_names, (parent, NameHash.Wide(name)), out _);
+        told = new ToldName(Math.Max(told.UntilMs, untilMs), told.Name ?? name.ToArray());
+    }
+
+    private long TellAttributes(in LeaseOffer offer, ulong ino, bool isLookup)
+    {
+        lock (_lock)
+        {
+            var isLeased = (offer.Granted & FrameFlags.AttributesLeased) != 0 && _recalled[StripeOf(ino)] <= offer.Sequence;
+            if (!isLeased)
+            {
+                if (isLookup && _inodes.TryGetValue(ino, out var known))
+                {
+                    _inodes[ino] = known with { Lookups = known.Lookups + 1 };
+                }
+
+                return 0;
+            }
+
+            var now = Environment.TickCount64;
+            if (!HasRoom(_inodes, static told => told.UntilMs, ref _inodesSweep, now))
+            {
+                return 0;
+            }
+
+            ref var told = ref CollectionsMarshal.GetValueRefOrAddDefault(_inodes, ino, out _);
+            var timeoutMs = _leaseMs();
+            told = new Told(Math.Max(told.UntilMs, now + timeoutMs + LateMs), told.Lookups + (isLookup ? 1UL : 0));
+            return timeoutMs;
+        }
+    }
+
+    /// <summary>Whether one more may be told; now and then drops what has expired.</summary>
+    private static bool HasRoom<TKey, TValue>(Dictionary<TKey, TValue> told, Func<TValue, long> untilMs, ref Sweep sweep, long nowMs)
+        where TKey : notnull
+    {
+        if (told.Count >= sweep.AtCount && nowMs >= sweep.NotBeforeMs)
+        {
+            foreach (var (key, value) in told)
+            {
+                if (untilMs(value) < nowMs)
+                {
+                    told.Remove(key);
+                }
+            }
+
+            sweep = new Sweep(Math.Clamp(told.Count * 2, SweepFrom, Max), nowMs + SweepPauseMs);
+        }
+
+        return told.Count < Max;
+    }
+
+    private void End(TellingGroup group)
+    {
+        lock (_lock)
+        {
+            if (--group.Count == 0)
+            {
+                group.Ended?.SetResult();
+            }
+        }
+    }
+
+    private readonly record struct Told(long UntilMs, ulong Lookups);
+
+    private readonly record struct ToldName(long UntilMs, byte[] Name);
+
+    /// <summary>When to look for what has expired: from this number on, and not before this time.</summary>
+    private readonly record struct Sweep(int AtCount, long NotBeforeMs);
+
+    /// <summary>An answer on its way to the kernel.</summary>
+    public readonly struct Telling : IDisposable
+    {
+        private readonly LeaseTable _table;
+        private readonly TellingGroup _group;
+        private readonly LeaseOffer _offer;
+
+        internal Telling(LeaseTable table, TellingGroup group, in LeaseOffer offer)
+        {
+            _table = table;
+            _group = group;
+            _offer = offer;
+        }
+
+        /// <summary>For how many milliseconds the kernel may use a name of a directory, or that there is none.</summary>
+        public long NameMs(ulong parent, ReadOnlySpan<byte> name) => _table.TellName(_offer, parent, name);
+
+        /// <summary>For how many milliseconds it may use an inode's attributes.</summary>
+        /// <param name="ino">Which.</param>
+        /// <param name="isLookup">Whether the answer adds a reference to the inode.</param>
+        public long AttributesMs(ulong ino, bool isLookup) => _table.TellAttributes(_offer, ino, isLookup);
+
+        public void Dispose() => _table.End(_group);
+    }
+
+    /// <summary>Answers being told at the same time; under the table's lock.</summary>
+    internal sealed class TellingGroup
+    {
+        public int Count;
+
+        public TaskCompletionSource? Ended { get; private set; }
+
+        public Task Close() => (Ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+    }
+}
+
+/// <summary>All that a kernel may use without asking.</summary>
+/// <param name="Inodes">Inodes whose attributes it was told.</param>
+/// <param name="Names">Names, and until when.</param>
+/// <param name="SettledMs">When the last answer with names has been taken in, milliseconds of the monotonic clock: a name that expires before may get a new time-out from it.</param>
+/// <param name="InheritedUntilMs">Until when it may use more than that, told by a predecessor; 0 for nothing.</param>
+public sealed record ToldEverything(
+    IReadOnlyList<ulong> Inodes, IReadOnlyList<(ulong Parent, byte[] Name, long UntilMs)> Names, long SettledMs, long InheritedUntilMs);

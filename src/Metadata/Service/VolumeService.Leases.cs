@@ -1,0 +1,235 @@
+using EphemeralFs.Core;
+using EphemeralFs.Metadata.Namespace;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Metadata.Service;
+
+/// <content>
+/// Shared leases: who caches names and attributes, and the recalls before a change of them is answered. A holder keeps its lease of a directory when one name
+/// changes; of an inode it holds a new one when it asks again. Leases are not journaled; what they let a kernel cache expires by itself (<see cref="Limits.LeaseMs"/>).
+/// </content>
+internal sealed partial class VolumeService
+{
+    /// <summary>The bits of all sessions. Inodes may still have those of sessions that have ended.</summary>
+    private ulong Holders
+    {
+        get
+        {
+            var holders = 0UL;
+            foreach (var session in _sessions.Values)
+            {
+                holders |= session.Holder;
+            }
+
+            return holders;
+        }
+    }
+
+    /// <summary>A bit that no session has; 0 when all are taken. Inodes may have it of a session that has ended: one recall too many, no more.</summary>
+    private ulong FreeHolder()
+    {
+        var taken = Holders;
+        return ~taken & (taken + 1);
+    }
+
+    /// <summary>What of the answer at hand the session may cache; from now on it is told of changes.</summary>
+    private FrameFlags Lease(SessionRuntime session)
+    {
+        if (session.Holder == 0)
+        {
+            return FrameFlags.None;
+        }
+
+        var lease = _context.AttributesTold ? FrameFlags.AttributesLeased : FrameFlags.None;
+        if (_context.NamesTold is { } directory && !_contention.IsContested(directory.Ino, NowMs))
+        {
+            var names = directory.Directory;
+            lease |= (names.NamesCachedBy & Holders & ~session.Holder) == 0 ? FrameFlags.NamesSole : FrameFlags.NamesShared;
+            names.NamesCachedBy |= session.Holder;
+        }
+
+        return lease;
+    }
+
+    /// <summary>The operation at hand has changed names and attributes: its answer waits until no other session uses the old ones.</summary>
+    private void AwaitForgotten(in RpcCall call, OperationRow row, SessionRuntime session, ref ParkedOperation? parked)
+    {
+        if (_sessions.Count == 1)
+        {
+            return;
+        }
+
+        var nowMs = NowMs;
+        foreach (var directory in _context.NamesKept)
+        {
+            _contention.Kept(directory.Ino, nowMs);
+        }
+
+        var caching = 0UL;
+        var othersBits = Holders & ~session.Holder;
+        foreach (var inode in _context.ChangedInodes)
+        {
+            var others = inode.CachedBy;
+            if (inode.Content is DirectoryContent names)
+            {
+                if (_contention.HasExpired(inode.Ino, nowMs))
+                {
+                    names.NamesCachedBy = 0;
+                }
+
+                others |= names.NamesCachedBy;
+            }
+
+            others &= othersBits;
+            caching |= others;
+            if (others != 0)
+            {
+                _contention.Conflict(inode.Ino, nowMs);
+            }
+        }
+
+        if (caching != 0 || _forgetting.Count > 0)
+        {
+            foreach (var other in _sessions.Values)
+            {
+                if (other != session && ChangedFor(other) is { } request)
+                {
+                    var forget = new PendingForget(other, request, nowMs);
+                    other.Forgets.Add(forget);
+                    _forgetOutbox.Enqueue(forget);
+                    foreach (var ino in request.Inodes)
+                    {
+                        _forgetting[(other.State.Id, ino)] = _forgetting.GetValueOrDefault((other.State.Id, ino)) + 1;
+                    }
+
+                    Await(forget, call, row, session, ref parked);
+                }
+            }
+
+            foreach (var inode in _context.ChangedInodes)
+            {
+                inode.CachedBy &= session.Holder;
+            }
+        }
+
+        AwaitEverythingForgotten(call, row, session, ref parked);
+    }
+
+    /// <summary>After a restart of the server: what others still cache from before it may be older than the operation.</summary>
+    private void AwaitEverythingForgotten(in RpcCall call, OperationRow row, SessionRuntime session, ref ParkedOperation? parked)
+    {
+        foreach (var other in _sessions.Values)
+        {
+            if (other != session && other.Forgets.Count > 0 && other.Forgets[0].Request.Everything)
+            {
+                Await(other.Forgets[0], call, row, session, ref parked);
+            }
+        }
+    }
+
+    private static void Await(PendingForget forget, in RpcCall call, OperationRow row, SessionRuntime session, ref ParkedOperation? parked)
+    {
+        parked ??= Park(call, row, [], session, ParkedStage.AfterApply);
+        parked.Stage = ParkedStage.AfterApply;
+        parked.Pending++;
+        forget.Waiters.Add(parked);
+    }
+
+    /// <summary>What of the operation's changes the session may cache, or is forgetting just now; null for nothing.</summary>
+    private ForgetRequest? ChangedFor(SessionRuntime other)
+    {
+        List<DirectoryName>? names = null;
+        List<ulong>? inodes = null;
+        foreach (var (directory, name) in _context.ChangedNames)
+        {
+            if ((directory.Directory.NamesCachedBy & other.Holder) != 0)
+            {
+                (names ??= []).Add(new DirectoryName(directory.Ino, name));
+            }
+        }
+
+        foreach (var inode in _context.ChangedInodes)
+        {
+            if ((inode.CachedBy & other.Holder) != 0 || _forgetting.ContainsKey((other.State.Id, inode.Ino)))
+            {
+                (inodes ??= []).Add(inode.Ino);
+            }
+        }
+
+        return names is null && inodes is null ? null : new ForgetRequest([.. names ?? []], [.. inodes ?? []], Everything: false);
+    }
+
+    private void SendForget(PendingForget forget)
+    {
+        RpcPeer peer;
+        lock (_lock)
+        {
+            if (forget.SentOn is not null || !forget.Session.Forgets.Contains(forget) || forget.Session.Peer is not { IsConnected: true } connected)
+            {
+                return;
+            }
+
+            forget.SentOn = peer = connected;
+        }
+
+        _ = ForgetAsync(forget, peer);
+    }
+
+    private async Task ForgetAsync(PendingForget forget, RpcPeer peer)
+    {
+        var session = forget.Session;
+        var result = await peer.CallAsync<ForgetRequest, Empty>(
+            forget.Request, new CallHeader(session.State.Id, session.State.Epoch), timeoutMs: _options.SessionTimeoutMs);
+        lock (_lock)
+        {
+            try
+            {
+                if (!session.Forgets.Contains(forget) || forget.SentOn != peer)
+                {
+                    return;
+                }
+
+                forget.SentOn = null;
+                if (result.IsOk)
+                {
+                    Forgotten(forget);
+                }
+                else if (peer.IsConnected)
+                {
+                    EndSession(session, "did not acknowledge that it forgot names");
+                }
+                else if (session.Peer is { IsConnected: true })
+                {
+                    _forgetOutbox.Enqueue(forget);
+                }
+            }
+            catch (Exception e)
+            {
+                Break(e, null);
+            }
+        }
+
+        SendRecalls();
+    }
+
+    /// <summary>The session has forgotten, or has ended.</summary>
+    private void Forgotten(PendingForget forget)
+    {
+        forget.Session.Forgets.Remove(forget);
+        foreach (var ino in forget.Request.Inodes)
+        {
+            var key = (forget.Session.State.Id, ino);
+            if (_forgetting[key] == 1)
+            {
+                _forgetting.Remove(key);
+            }
+            else
+            {
+                _forgetting[key]--;
+            }
+        }
+
+        Release(forget.Waiters);
+    }
+}

@@ -1,0 +1,155 @@
+using EphemeralFs.Client.Leases;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc;
+
+namespace EphemeralFs.Tests.Unit.Client;
+
+/// <summary>What the kernel is told with a time-out, and how recalls and answers pass each other.</summary>
+public sealed class LeaseTableTests
+{
+    private const ulong Directory = 7;
+    private const ulong File = 8;
+    private const FrameFlags Sole = FrameFlags.AttributesLeased | FrameFlags.NamesSole;
+
+    private readonly LeaseTable _table = new(isInherited: false, () => Limits.LeaseMs);
+
+    [Fact]
+    public void What_is_leased_is_told_with_a_time_out()
+    {
+        using (var telling = _table.Tell(_table.Ask().With(Sole)))
+        {
+            Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(Limits.LeaseMs, telling.AttributesMs(File, isLookup: true));
+        }
+
+        using (var telling = _table.Tell(_table.Ask().With(FrameFlags.NamesShared)))
+        {
+            Assert.Equal(Limits.SharedNamesMs, telling.NameMs(Directory, "b"u8));
+            Assert.Equal(0, telling.AttributesMs(9, isLookup: true));
+        }
+
+        using (var telling = _table.Tell(LeaseOffer.None))
+        {
+            Assert.Equal(0, telling.NameMs(Directory, "c"u8));
+        }
+
+        Assert.True(_table.IsTold(File));
+        Assert.False(_table.IsTold(9));
+        Assert.True(_table.NameUntilMs(Directory, "a"u8) > Environment.TickCount64);
+        Assert.Equal(0, _table.NameUntilMs(Directory, "c"u8));
+    }
+
+    [Fact]
+    public void An_answer_that_a_recall_has_overtaken_is_told_without()
+    {
+        var name = _table.Ask().With(Sole);
+        Assert.True(_table.BeginRecall([(Directory, "a"u8.ToArray())], []).IsCompleted);
+        var attributes = _table.Ask().With(Sole);
+        Assert.True(_table.BeginRecall([], [File]).IsCompleted);
+        using (var telling = _table.Tell(name))
+        {
+            Assert.Equal(0, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(0, telling.AttributesMs(File, isLookup: false));
+            Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory + 2, "a"u8));
+        }
+
+        using (var telling = _table.Tell(attributes))
+        {
+            Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(0, telling.AttributesMs(File, isLookup: false));
+        }
+
+        var old = _table.Ask().With(Sole);
+        Assert.True(_table.BeginRecallOfEverything().IsCompleted);
+        using (var telling = _table.Tell(old))
+        {
+            Assert.Equal(0, telling.AttributesMs(12345, isLookup: false));
+        }
+    }
+
+    [Fact]
+    public async Task A_recall_waits_for_answers_that_are_being_told_and_for_no_later_ones()
+    {
+        var before = _table.Tell(_table.Ask().With(Sole));
+        var recall = _table.BeginRecall([], [File]);
+        var after = _table.Tell(_table.Ask().With(Sole));
+        Assert.False(recall.IsCompleted);
+        before.Dispose();
+        await recall.WaitAsync(TimeSpan.FromSeconds(30));
+        after.Dispose();
+        Assert.True(_table.BeginRecall([], [File]).IsCompleted);
+    }
+
+    [Fact]
+    public void What_the_kernel_has_forgotten_is_not_told()
+    {
+        for (var i = 0; i < 3; i++)
+        {
+            using var telling = _table.Tell(_table.Ask().With(Sole));
+            telling.AttributesMs(File, isLookup: true);
+        }
+
+        _table.Forget(File, 2);
+        Assert.True(_table.IsTold(File));
+        _table.Forget(File, 1);
+        Assert.False(_table.IsTold(File));
+    }
+
+    [Fact]
+    public void An_old_answer_is_told_without()
+    {
+        var old = _table.Ask().With(Sole) with { AskedMs = Environment.TickCount64 - Limits.LeaseAnswerMs - 1 };
+        using var telling = _table.Tell(old);
+        Assert.Equal((0, 0), (telling.NameMs(Directory, "a"u8), telling.AttributesMs(File, isLookup: true)));
+    }
+
+    [Fact]
+    public void A_name_that_the_kernel_takes_along_counts_as_told()
+    {
+        _table.Move(Directory, "n"u8);
+        Assert.True(_table.NameUntilMs(Directory, "n"u8) > Environment.TickCount64);
+    }
+
+    [Fact]
+    public void What_a_predecessor_told_is_assumed_until_it_has_expired()
+    {
+        var table = new LeaseTable(isInherited: true, () => Limits.LeaseMs);
+        Assert.True(table.MayUse(File));
+        Assert.True(table.NameUntilMs(Directory, "a"u8) > Environment.TickCount64);
+        Assert.True(table.Everything().InheritedUntilMs > Environment.TickCount64);
+        Assert.False(_table.MayUse(File));
+        Assert.Equal(0, _table.Everything().InheritedUntilMs);
+    }
+
+    [Fact]
+    public void Everything_is_what_was_told()
+    {
+        using (var telling = _table.Tell(_table.Ask().With(Sole)))
+        {
+            telling.NameMs(Directory, "a"u8);
+            telling.NameMs(Directory, "b"u8);
+            telling.NameMs(Directory, "a"u8);
+            telling.AttributesMs(File, isLookup: true);
+        }
+
+        var everything = _table.Everything();
+        Assert.Equal([File], everything.Inodes);
+        Assert.Equal(["a", "b"], everything.Names.Select(name => System.Text.Encoding.UTF8.GetString(name.Name)).Order());
+        Assert.All(everything.Names, name => Assert.True(name.Parent == Directory && name.UntilMs > Environment.TickCount64));
+    }
+
+    [Fact]
+    public void Memory_is_bounded_and_what_does_not_fit_is_told_without()
+    {
+        using var telling = _table.Tell(_table.Ask().With(Sole));
+        var told = 0;
+        for (ulong ino = 1; ino <= 300_000; ino++)
+        {
+            told += telling.AttributesMs(ino, isLookup: true) > 0 ? 1 : 0;
+            told += telling.NameMs(Directory, BitConverter.GetBytes(ino)) > 0 ? 1 : 0;
+        }
+
+        Assert.Equal(1 << 19, told);
+        Assert.True(_table.Count <= 1 << 19);
+    }
+}
