@@ -28,7 +28,7 @@ public sealed class VolumeClient : IDisposable
     public VolumeClient(
         Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs)
     {
-        Leases = new LeaseTable(memory.IsInherited, () => Session!.LeaseMs);
+        Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs);
         var recalls = new RecallHandler(this, kernel);
         Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs);
         Grants = new GrantPool(Session, memory);

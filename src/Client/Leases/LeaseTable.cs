@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using EphemeralFs.Client.State;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc;
 
@@ -20,6 +21,9 @@ public sealed class LeaseTable
     /// <summary>The kernel counts a time-out from when the program that asked has run again: so much later at most.</summary>
     private const int LateMs = 500;
 
+    /// <summary>What is told again within this time is not noted again: it counts as told for so much longer.</summary>
+    private const int RoundMs = 1000;
+
     private const int SweepFrom = 4096;
     private const int SweepPauseMs = 1000;
     private const int Stripes = 1024;
@@ -28,21 +32,35 @@ public sealed class LeaseTable
     private readonly long[] _recalled = new long[Stripes];
     private readonly Dictionary<ulong, Told> _inodes = [];
     private readonly Dictionary<(ulong Parent, ulong NameHash), ToldName> _names = [];
-    private readonly long _startedMs = Environment.TickCount64;
-    private readonly bool _isInherited;
+    private readonly LeaseLog _log;
     private readonly Func<int> _leaseMs;
+
+    /// <summary>Until when the kernel may use something that a predecessor told and its log has lost.</summary>
+    private readonly long _unknownUntilMs;
     private Sweep _inodesSweep = new(SweepFrom, 0);
     private Sweep _namesSweep = new(SweepFrom, 0);
     private long _sequence;
     private long _lastToldMs;
     private TellingGroup _group = new();
 
-    /// <param name="isInherited">Whether a predecessor, of which nothing is known, has told this kernel names and attributes.</param>
+    /// <param name="log">Where what is told is kept for a successor; what a predecessor told is taken over.</param>
     /// <param name="leaseMs">For how many milliseconds the kernel may be told something: <see cref="Limits.LeaseMs"/> at most.</param>
-    public LeaseTable(bool isInherited, Func<int> leaseMs)
+    public LeaseTable(LeaseLog log, Func<int> leaseMs)
     {
-        _isInherited = isInherited;
+        _log = log;
         _leaseMs = leaseMs;
+        _unknownUntilMs = log.LostUntilMs;
+        foreach (var (untilMs, number, name) in log.Read())
+        {
+            if (name.Length == 0)
+            {
+                _inodes[number] = new Told(untilMs, 0);
+            }
+            else
+            {
+                _names[(number, NameHash.Wide(name))] = new ToldName(untilMs, name);
+            }
+        }
     }
 
     /// <summary>Recalls of names and attributes so far.</summary>
@@ -139,6 +157,11 @@ public sealed class LeaseTable
     /// <summary>A rename is about to be asked for: the kernel takes what it knows of a name along to the other one.</summary>
     public void Move(ulong parent, ReadOnlySpan<byte> name)
     {
+        if (name.IsEmpty)
+        {
+            return;
+        }
+
         lock (_lock)
         {
             SetName(parent, name, Environment.TickCount64 + Limits.LeaseMs + Limits.LeaseAnswerMs);
@@ -150,12 +173,12 @@ public sealed class LeaseTable
     {
         lock (_lock)
         {
-            return Math.Max(InheritedUntilMs, _names.GetValueOrDefault((parent, NameHash.Wide(name))).UntilMs);
+            return Math.Max(_unknownUntilMs, _names.GetValueOrDefault((parent, NameHash.Wide(name))).UntilMs);
         }
     }
 
     /// <summary>Whether the kernel may use attributes of an inode.</summary>
-    public bool MayUse(ulong ino) => InheritedUntilMs > 0 || IsTold(ino);
+    public bool MayUse(ulong ino) => _unknownUntilMs > Environment.TickCount64 || IsTold(ino);
 
     /// <summary>All that the kernel may use now.</summary>
     public ToldEverything Everything()
@@ -167,16 +190,7 @@ public sealed class LeaseTable
                 [.. _inodes.Where(told => told.Value.UntilMs > now).Select(told => told.Key)],
                 [.. _names.Where(told => told.Value.UntilMs > now).Select(told => (told.Key.Parent, told.Value.Name, told.Value.UntilMs))],
                 _lastToldMs + LateMs,
-                InheritedUntilMs);
-        }
-    }
-
-    private long InheritedUntilMs
-    {
-        get
-        {
-            var until = _isInherited ? _startedMs + Limits.LeaseMs + LateMs : 0;
-            return until > Environment.TickCount64 ? until : 0;
+                _unknownUntilMs);
         }
     }
 
@@ -221,7 +235,11 @@ public sealed class LeaseTable
     private void SetName(ulong parent, ReadOnlySpan<byte> name, long untilMs)
     {
         ref var told = ref CollectionsMarshal.GetValueRefOrAddDefault(_names, (parent, NameHash.Wide(name)), out _);
-        told = new ToldName(Math.Max(told.UntilMs, untilMs), told.Name ?? name.ToArray());
+        if (told.UntilMs < untilMs)
+        {
+            told = new ToldName(untilMs + RoundMs, told.Name ?? name.ToArray());
+            _log.Add(told.UntilMs, parent, name);
+        }
     }
 
     private long TellAttributes(in LeaseOffer offer, ulong ino, bool isLookup)
@@ -247,7 +265,14 @@ public sealed class LeaseTable
 
             ref var told = ref CollectionsMarshal.GetValueRefOrAddDefault(_inodes, ino, out _);
             var timeoutMs = _leaseMs();
-            told = new Told(Math.Max(told.UntilMs, now + timeoutMs + LateMs), told.Lookups + (isLookup ? 1UL : 0));
+            var untilMs = told.UntilMs;
+            if (untilMs < now + timeoutMs + LateMs)
+            {
+                untilMs = now + timeoutMs + LateMs + RoundMs;
+                _log.Add(untilMs, ino, default);
+            }
+
+            told = new Told(untilMs, told.Lookups + (isLookup ? 1UL : 0));
             return timeoutMs;
         }
     }
@@ -330,6 +355,6 @@ public sealed class LeaseTable
 /// <param name="Inodes">Inodes whose attributes it was told.</param>
 /// <param name="Names">Names, and until when.</param>
 /// <param name="SettledMs">When the last answer with names has been taken in, milliseconds of the monotonic clock: a name that expires before may get a new time-out from it.</param>
-/// <param name="InheritedUntilMs">Until when it may use more than that, told by a predecessor; 0 for nothing.</param>
+/// <param name="UnknownUntilMs">Until when it may use more than that, told by a predecessor.</param>
 public sealed record ToldEverything(
-    IReadOnlyList<ulong> Inodes, IReadOnlyList<(ulong Parent, byte[] Name, long UntilMs)> Names, long SettledMs, long InheritedUntilMs);
+    IReadOnlyList<ulong> Inodes, IReadOnlyList<(ulong Parent, byte[] Name, long UntilMs)> Names, long SettledMs, long UnknownUntilMs);

@@ -124,7 +124,7 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
             await Task.WhenAll(some.Select(name => kernel.RecallNameAsync(name.Parent, name.Name, name.UntilMs, expireOnly: true).AsTask()));
         }
 
-        await UntilAsync(everything.InheritedUntilMs);
+        await UntilAsync(everything.UnknownUntilMs);
     }
 
     private static Task UntilAsync(long timeMs) =>

@@ -20,7 +20,7 @@ public sealed unsafe class NodeMemory
     /// <summary>Open handles of one mount.</summary>
     public const int HandleCount = 1 << 16;
 
-    private const ulong MagicValue = 0x32_4D_4E_53_46_45; // "EFSNM2"
+    private const ulong MagicValue = 0x33_4D_4E_53_46_45; // "EFSNM3"
     private const int HeaderBytes = 4096;
 
     private readonly byte* _base;
@@ -60,11 +60,14 @@ public sealed unsafe class NodeMemory
 
     public Span<HandleRecord> Handles => new(_base + HeaderBytes + (sizeof(SlotRecord) * Limits.SlotsPerSession), HandleCount);
 
+    /// <summary>The ring of <see cref="LeaseLog"/>.</summary>
+    public Span<byte> Leases => new(_base + HeaderBytes + (sizeof(SlotRecord) * Limits.SlotsPerSession) + (sizeof(HandleRecord) * HandleCount), LeaseLog.Bytes);
+
     /// <summary>Bytes to map for a write-back cache of <paramref name="cacheBytes"/>.</summary>
     public static long SizeFor(long cacheBytes)
     {
         var segments = cacheBytes / SegmentBytes;
-        var tables = HeaderBytes + ((long)sizeof(SlotRecord) * Limits.SlotsPerSession) + ((long)sizeof(HandleRecord) * HandleCount);
+        var tables = HeaderBytes + ((long)sizeof(SlotRecord) * Limits.SlotsPerSession) + ((long)sizeof(HandleRecord) * HandleCount) + LeaseLog.Bytes;
         return RoundUp(tables) + (segments * (SegmentBytes + sizeof(SegmentHeader)));
     }
 
@@ -97,6 +100,12 @@ public struct StateHeader
 
     /// <summary>Handles and segments are numbered from here.</summary>
     public ulong NextSerial;
+
+    /// <summary>First and one past the last byte of <see cref="LeaseLog"/>; they only grow.</summary>
+    public ulong LeaseHead, LeaseTail;
+
+    /// <summary><see cref="LeaseLog.LostUntilMs"/>.</summary>
+    public long LeaseLostUntilMs;
 }
 
 /// <summary>A slot of the session: which kernel request occupies it, and its sequence number.</summary>

@@ -1,17 +1,31 @@
+using System.Runtime.InteropServices;
 using EphemeralFs.Client.Leases;
+using EphemeralFs.Client.State;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc;
 
 namespace EphemeralFs.Tests.Unit.Client;
 
 /// <summary>What the kernel is told with a time-out, and how recalls and answers pass each other.</summary>
-public sealed class LeaseTableTests
+public sealed class LeaseTableTests : IDisposable
 {
     private const ulong Directory = 7;
     private const ulong File = 8;
     private const FrameFlags Sole = FrameFlags.AttributesLeased | FrameFlags.NamesSole;
 
-    private readonly LeaseTable _table = new(isInherited: false, () => Limits.LeaseMs);
+    private readonly nint _memory;
+    private readonly LeaseTable _table;
+
+    public unsafe LeaseTableTests()
+    {
+        var bytes = (nuint)NodeMemory.SizeFor(0);
+        var memory = NativeMemory.AlignedAlloc(bytes, Limits.PageSizeBytes);
+        NativeMemory.Clear(memory, bytes);
+        _memory = (nint)memory;
+        _table = Successor();
+    }
+
+    public unsafe void Dispose() => NativeMemory.AlignedFree((void*)_memory);
 
     [Fact]
     public void What_is_leased_is_told_with_a_time_out()
@@ -111,14 +125,45 @@ public sealed class LeaseTableTests
     }
 
     [Fact]
-    public void What_a_predecessor_told_is_assumed_until_it_has_expired()
+    public void A_successor_knows_what_was_told()
     {
-        var table = new LeaseTable(isInherited: true, () => Limits.LeaseMs);
-        Assert.True(table.MayUse(File));
-        Assert.True(table.NameUntilMs(Directory, "a"u8) > Environment.TickCount64);
-        Assert.True(table.Everything().InheritedUntilMs > Environment.TickCount64);
-        Assert.False(_table.MayUse(File));
-        Assert.Equal(0, _table.Everything().InheritedUntilMs);
+        using (var telling = _table.Tell(_table.Ask().With(Sole)))
+        {
+            telling.NameMs(Directory, "a"u8);
+            telling.AttributesMs(File, isLookup: true);
+        }
+
+        var successor = Successor();
+        Assert.True(successor.MayUse(File));
+        Assert.False(successor.MayUse(File + 1));
+        Assert.True(successor.NameUntilMs(Directory, "a"u8) > Environment.TickCount64);
+        Assert.Equal(0, successor.NameUntilMs(Directory, "b"u8));
+        Assert.Equal("a"u8.ToArray(), Assert.Single(successor.Everything().Names).Name);
+        Assert.Equal(0, successor.Everything().UnknownUntilMs);
+    }
+
+    [Fact]
+    public void A_successor_assumes_that_what_the_log_has_lost_was_told()
+    {
+        using (var telling = _table.Tell(_table.Ask().With(Sole)))
+        {
+            // Names of every length, so that the ring ends in a gap of every size.
+            for (var i = 0; i < 100_000; i++)
+            {
+                telling.NameMs(Directory, System.Text.Encoding.ASCII.GetBytes(new string('n', i % 200) + i));
+            }
+
+            telling.NameMs(Directory, "last"u8);
+        }
+
+        var successor = Successor();
+        var everything = successor.Everything();
+        Assert.True(everything.UnknownUntilMs > Environment.TickCount64);
+        Assert.True(successor.MayUse(File));
+        Assert.Contains(everything.Names, name => name.Name.AsSpan().SequenceEqual("last"u8));
+        Assert.All(everything.Names, name => Assert.Equal(Directory, name.Parent));
+        Assert.InRange(everything.Names.Count, LeaseLog.Bytes / 256, 100_000);
+        Assert.Equal(0, _table.Everything().UnknownUntilMs);
     }
 
     [Fact]
@@ -152,4 +197,6 @@ public sealed class LeaseTableTests
         Assert.Equal(1 << 19, told);
         Assert.True(_table.Count <= 1 << 19);
     }
+
+    private unsafe LeaseTable Successor() => new(new LeaseLog(new NodeMemory((byte*)_memory, NodeMemory.SizeFor(0))), () => Limits.LeaseMs);
 }
