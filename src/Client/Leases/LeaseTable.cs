@@ -54,7 +54,7 @@ public sealed class LeaseTable
         {
             if (name.Length == 0)
             {
-                _inodes[number] = new Told(untilMs, 0);
+                _inodes[number] = new Told(untilMs, Environment.TickCount64);
             }
             else
             {
@@ -93,31 +93,12 @@ public sealed class LeaseTable
         }
     }
 
-    /// <summary>The kernel refers to the inode less often, or no more.</summary>
-    public void Forget(ulong ino, ulong lookups)
+    /// <summary>Whether an answer with the inode may still be on its way through the program that asked: the kernel may get to know the inode only then.</summary>
+    public bool IsOnItsWay(ulong ino)
     {
         lock (_lock)
         {
-            if (_inodes.TryGetValue(ino, out var told))
-            {
-                if (told.Lookups <= lookups)
-                {
-                    _inodes.Remove(ino);
-                }
-                else
-                {
-                    _inodes[ino] = told with { Lookups = told.Lookups - lookups };
-                }
-            }
-        }
-    }
-
-    /// <summary>Whether the kernel may have, or be about to get, the inode and its attributes.</summary>
-    public bool IsTold(ulong ino)
-    {
-        lock (_lock)
-        {
-            return _inodes.TryGetValue(ino, out var told) && told.UntilMs > Environment.TickCount64;
+            return _inodes.TryGetValue(ino, out var told) && told.ToldMs + LateMs > Environment.TickCount64;
         }
     }
 
@@ -178,7 +159,13 @@ public sealed class LeaseTable
     }
 
     /// <summary>Whether the kernel may use attributes of an inode.</summary>
-    public bool MayUse(ulong ino) => _unknownUntilMs > Environment.TickCount64 || IsTold(ino);
+    public bool MayUse(ulong ino)
+    {
+        lock (_lock)
+        {
+            return Math.Max(_unknownUntilMs, _inodes.GetValueOrDefault(ino).UntilMs) > Environment.TickCount64;
+        }
+    }
 
     /// <summary>All that the kernel may use now.</summary>
     public ToldEverything Everything()
@@ -242,23 +229,13 @@ public sealed class LeaseTable
         }
     }
 
-    private long TellAttributes(in LeaseOffer offer, ulong ino, bool isLookup)
+    private long TellAttributes(in LeaseOffer offer, ulong ino)
     {
         lock (_lock)
         {
-            var isLeased = (offer.Granted & FrameFlags.AttributesLeased) != 0 && _recalled[StripeOf(ino)] <= offer.Sequence;
-            if (!isLeased)
-            {
-                if (isLookup && _inodes.TryGetValue(ino, out var known))
-                {
-                    _inodes[ino] = known with { Lookups = known.Lookups + 1 };
-                }
-
-                return 0;
-            }
-
             var now = Environment.TickCount64;
-            if (!HasRoom(_inodes, static told => told.UntilMs, ref _inodesSweep, now))
+            if ((offer.Granted & FrameFlags.AttributesLeased) == 0 || _recalled[StripeOf(ino)] > offer.Sequence
+                || !HasRoom(_inodes, static told => told.UntilMs, ref _inodesSweep, now))
             {
                 return 0;
             }
@@ -272,7 +249,7 @@ public sealed class LeaseTable
                 _log.Add(untilMs, ino, default);
             }
 
-            told = new Told(untilMs, told.Lookups + (isLookup ? 1UL : 0));
+            told = new Told(untilMs, now);
             return timeoutMs;
         }
     }
@@ -308,7 +285,7 @@ public sealed class LeaseTable
         }
     }
 
-    private readonly record struct Told(long UntilMs, ulong Lookups);
+    private readonly record struct Told(long UntilMs, long ToldMs);
 
     private readonly record struct ToldName(long UntilMs, byte[] Name);
 
@@ -333,9 +310,7 @@ public sealed class LeaseTable
         public long NameMs(ulong parent, ReadOnlySpan<byte> name) => _table.TellName(_offer, parent, name);
 
         /// <summary>For how many milliseconds it may use an inode's attributes.</summary>
-        /// <param name="ino">Which.</param>
-        /// <param name="isLookup">Whether the answer adds a reference to the inode.</param>
-        public long AttributesMs(ulong ino, bool isLookup) => _table.TellAttributes(_offer, ino, isLookup);
+        public long AttributesMs(ulong ino) => _table.TellAttributes(_offer, ino);
 
         public void Dispose() => _table.End(_group);
     }

@@ -134,12 +134,8 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     public async ValueTask<Status> RemoveXattrAsync(Operation operation, ulong ino, ReadOnlyMemory<byte> name) =>
         (await session.MutateAsync<RemoveXattrRequest, Rpc.Empty>(operation, new(ino, name))).Status;
 
-    /// <summary>The kernel refers to the inode less often, or no more.</summary>
-    public void Forget(ulong ino, ulong lookups)
-    {
-        _removed.Remove(ino);
-        leases.Forget(ino, lookups);
-    }
+    /// <summary>The kernel refers to the inode no more.</summary>
+    public void Forget(ulong ino) => _removed.Remove(ino);
 
     private static bool IsGone(Status status) => status.ToErrno() is Errno.ENOENT or Errno.ESTALE;
 

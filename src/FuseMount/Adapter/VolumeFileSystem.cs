@@ -49,13 +49,13 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         }
     });
 
-    public override void Forget(FuseRequest request) => Volume.Namespace.Forget(request.NodeId, request.In<FuseForgetIn>().Nlookup);
+    public override void Forget(FuseRequest request) => Volume.Namespace.Forget(request.NodeId);
 
     public override void BatchForget(FuseRequest request)
     {
         foreach (ref readonly var forget in request.Forgets)
         {
-            Volume.Namespace.Forget(forget.NodeId, forget.Nlookup);
+            Volume.Namespace.Forget(forget.NodeId);
         }
     }
 
@@ -65,7 +65,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         if (found.Status == Status.OK)
         {
             using var telling = self.Volume.Leases.Tell(found.Lease);
-            r.ReplyAttr(AttributeMapping.ToAttrOut(found.Attributes, telling.AttributesMs(r.NodeId, isLookup: false)));
+            r.ReplyAttr(AttributeMapping.ToAttrOut(found.Attributes, telling.AttributesMs(r.NodeId)));
         }
         else
         {
@@ -79,7 +79,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         if (found.Status == Status.OK)
         {
             using var telling = self.Volume.Leases.Tell(found.Lease);
-            r.ReplyStatx(AttributeMapping.ToStatx(found.Attributes, telling.AttributesMs(r.NodeId, isLookup: false)));
+            r.ReplyStatx(AttributeMapping.ToStatx(found.Attributes, telling.AttributesMs(r.NodeId)));
         }
         else
         {
@@ -245,7 +245,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         }
 
         using var telling = Volume.Leases.Tell(found.Lease);
-        var attributesMs = telling.AttributesMs(found.Attributes.Ino, isLookup: true);
+        var attributesMs = telling.AttributesMs(found.Attributes.Ino);
         request.ReplyEntry(AttributeMapping.ToEntry(
             found.Attributes, telling.NameMs(request.NodeId, request.Name), isVersioned ? attributesMs : 0));
     }

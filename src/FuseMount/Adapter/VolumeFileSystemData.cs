@@ -319,7 +319,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         FuseEntryOut Known(in DirectoryEntry entry, in LeaseTable.Telling telling)
         {
             var attributes = self.Volume.Files.Overlay(entry.Attributes, out var isSettled);
-            var attributesMs = telling.AttributesMs(entry.Ino, isLookup: true);
+            var attributesMs = telling.AttributesMs(entry.Ino);
             return AttributeMapping.ToEntry(attributes, telling.NameMs(directory, entry.Name.Span), isSettled ? attributesMs : 0);
         }
     }

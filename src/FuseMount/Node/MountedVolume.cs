@@ -170,7 +170,7 @@ internal sealed class MountedVolume : IDisposable
         string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, ConnectionHolder holder)
     {
         var client = new VolumeClient(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder, options.DeadlineMs);
-        holder.IsTold = client.Leases.IsTold;
+        holder.IsOnItsWay = client.Leases.IsOnItsWay;
         return client;
     }
 
@@ -221,8 +221,8 @@ internal sealed class MountedVolume : IDisposable
 
         public FuseConnection? Connection { get; set; }
 
-        /// <summary>Whether the kernel may have an inode, or be about to.</summary>
-        public Func<ulong, bool> IsTold { get; set; } = static _ => false;
+        /// <summary>Whether the kernel may be about to get to know an inode.</summary>
+        public Func<ulong, bool> IsOnItsWay { get; set; } = static _ => false;
 
         public async ValueTask InvalidateAsync(ulong ino)
         {
@@ -270,7 +270,7 @@ internal sealed class MountedVolume : IDisposable
         {
             if (Connection is { } connection)
             {
-                while (await connection.Notifier.InvalidateInodeAsync(ino, offset: -1) == Errno.ENOENT && IsTold(ino))
+                while (await connection.Notifier.InvalidateInodeAsync(ino, offset: -1) == Errno.ENOENT && IsOnItsWay(ino))
                 {
                     await Task.Delay(1);
                 }

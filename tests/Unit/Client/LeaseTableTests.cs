@@ -33,13 +33,13 @@ public sealed class LeaseTableTests : IDisposable
         using (var telling = _table.Tell(_table.Ask().With(Sole)))
         {
             Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory, "a"u8));
-            Assert.Equal(Limits.LeaseMs, telling.AttributesMs(File, isLookup: true));
+            Assert.Equal(Limits.LeaseMs, telling.AttributesMs(File));
         }
 
         using (var telling = _table.Tell(_table.Ask().With(FrameFlags.NamesShared)))
         {
             Assert.Equal(Limits.SharedNamesMs, telling.NameMs(Directory, "b"u8));
-            Assert.Equal(0, telling.AttributesMs(9, isLookup: true));
+            Assert.Equal(0, telling.AttributesMs(9));
         }
 
         using (var telling = _table.Tell(LeaseOffer.None))
@@ -47,8 +47,8 @@ public sealed class LeaseTableTests : IDisposable
             Assert.Equal(0, telling.NameMs(Directory, "c"u8));
         }
 
-        Assert.True(_table.IsTold(File));
-        Assert.False(_table.IsTold(9));
+        Assert.True(_table.MayUse(File) && _table.IsOnItsWay(File));
+        Assert.False(_table.MayUse(9) || _table.IsOnItsWay(9));
         Assert.True(_table.NameUntilMs(Directory, "a"u8) > Environment.TickCount64);
         Assert.Equal(0, _table.NameUntilMs(Directory, "c"u8));
     }
@@ -63,21 +63,21 @@ public sealed class LeaseTableTests : IDisposable
         using (var telling = _table.Tell(name))
         {
             Assert.Equal(0, telling.NameMs(Directory, "a"u8));
-            Assert.Equal(0, telling.AttributesMs(File, isLookup: false));
+            Assert.Equal(0, telling.AttributesMs(File));
             Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory + 2, "a"u8));
         }
 
         using (var telling = _table.Tell(attributes))
         {
             Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory, "a"u8));
-            Assert.Equal(0, telling.AttributesMs(File, isLookup: false));
+            Assert.Equal(0, telling.AttributesMs(File));
         }
 
         var old = _table.Ask().With(Sole);
         Assert.True(_table.BeginRecallOfEverything().IsCompleted);
         using (var telling = _table.Tell(old))
         {
-            Assert.Equal(0, telling.AttributesMs(12345, isLookup: false));
+            Assert.Equal(0, telling.AttributesMs(12345));
         }
     }
 
@@ -95,26 +95,11 @@ public sealed class LeaseTableTests : IDisposable
     }
 
     [Fact]
-    public void What_the_kernel_has_forgotten_is_not_told()
-    {
-        for (var i = 0; i < 3; i++)
-        {
-            using var telling = _table.Tell(_table.Ask().With(Sole));
-            telling.AttributesMs(File, isLookup: true);
-        }
-
-        _table.Forget(File, 2);
-        Assert.True(_table.IsTold(File));
-        _table.Forget(File, 1);
-        Assert.False(_table.IsTold(File));
-    }
-
-    [Fact]
     public void An_old_answer_is_told_without()
     {
         var old = _table.Ask().With(Sole) with { AskedMs = Environment.TickCount64 - Limits.LeaseAnswerMs - 1 };
         using var telling = _table.Tell(old);
-        Assert.Equal((0, 0), (telling.NameMs(Directory, "a"u8), telling.AttributesMs(File, isLookup: true)));
+        Assert.Equal((0, 0), (telling.NameMs(Directory, "a"u8), telling.AttributesMs(File)));
     }
 
     [Fact]
@@ -130,7 +115,7 @@ public sealed class LeaseTableTests : IDisposable
         using (var telling = _table.Tell(_table.Ask().With(Sole)))
         {
             telling.NameMs(Directory, "a"u8);
-            telling.AttributesMs(File, isLookup: true);
+            telling.AttributesMs(File);
         }
 
         var successor = Successor();
@@ -174,7 +159,7 @@ public sealed class LeaseTableTests : IDisposable
             telling.NameMs(Directory, "a"u8);
             telling.NameMs(Directory, "b"u8);
             telling.NameMs(Directory, "a"u8);
-            telling.AttributesMs(File, isLookup: true);
+            telling.AttributesMs(File);
         }
 
         var everything = _table.Everything();
@@ -190,7 +175,7 @@ public sealed class LeaseTableTests : IDisposable
         var told = 0;
         for (ulong ino = 1; ino <= 300_000; ino++)
         {
-            told += telling.AttributesMs(ino, isLookup: true) > 0 ? 1 : 0;
+            told += telling.AttributesMs(ino) > 0 ? 1 : 0;
             told += telling.NameMs(Directory, BitConverter.GetBytes(ino)) > 0 ? 1 : 0;
         }
 
