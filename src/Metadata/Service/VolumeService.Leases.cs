@@ -103,7 +103,7 @@ internal sealed partial class VolumeService
                         _forgetting[(other.State.Id, ino)] = _forgetting.GetValueOrDefault((other.State.Id, ino)) + 1;
                     }
 
-                    Await(forget, call, row, session, ref parked);
+                    forget.Waiters.Add(AwaitOneMore(call, row, session, ref parked));
                 }
             }
 
@@ -123,17 +123,9 @@ internal sealed partial class VolumeService
         {
             if (other != session && other.Forgets.Count > 0 && other.Forgets[0].Request.Everything)
             {
-                Await(other.Forgets[0], call, row, session, ref parked);
+                other.Forgets[0].Waiters.Add(AwaitOneMore(call, row, session, ref parked));
             }
         }
-    }
-
-    private static void Await(PendingForget forget, in RpcCall call, OperationRow row, SessionRuntime session, ref ParkedOperation? parked)
-    {
-        parked ??= Park(call, row, [], session, ParkedStage.AfterApply);
-        parked.Stage = ParkedStage.AfterApply;
-        parked.Pending++;
-        forget.Waiters.Add(parked);
     }
 
     /// <summary>What of the operation's changes the session may cache, or is forgetting just now; null for nothing.</summary>

@@ -19,6 +19,15 @@ internal sealed partial class VolumeService
         return operation;
     }
 
+    /// <summary>The operation is applied and journaled; its answer waits for one acknowledgement more.</summary>
+    private static ParkedOperation AwaitOneMore(in RpcCall call, OperationRow row, SessionRuntime session, ref ParkedOperation? parked)
+    {
+        parked ??= Park(call, row, [], session, ParkedStage.AfterApply);
+        parked.Stage = ParkedStage.AfterApply;
+        parked.Pending++;
+        return parked;
+    }
+
     private static void Unpark(ParkedOperation? operation)
     {
         if (operation is not null)

@@ -402,28 +402,20 @@ internal sealed partial class VolumeService : IDisposable
     /// <summary>The operation was applied and journaled before. Its answer goes out once nobody else caches what it changed.</summary>
     private void AnswerAgain(in RpcCall call, OperationRow row, SessionRuntime session, in SlotState slot)
     {
+        ParkedOperation? operation = null;
         if (slot.ChangedIno != Ino.None)
         {
-            ParkedOperation? operation = null;
             foreach (var recall in _recalls.All)
             {
                 if (recall.Ino == slot.ChangedIno && recall.Action == RecallAction.Invalidate && recall.Session != session.State.Id)
                 {
-                    operation ??= Park(call, row, [], session, ParkedStage.AfterApply);
-                    operation.Pending++;
-                    recall.Waiters.Add(operation);
+                    recall.Waiters.Add(AwaitOneMore(call, row, session, ref operation));
                 }
-            }
-
-            if (operation is not null)
-            {
-                return;
             }
         }
 
-        ParkedOperation? waiting = null;
-        AwaitEverythingForgotten(call, row, session, ref waiting);
-        if (waiting is null)
+        AwaitEverythingForgotten(call, row, session, ref operation);
+        if (operation is null)
         {
             call.ReplyRaw(Status.OK, slot.Reply);
         }
@@ -484,10 +476,7 @@ internal sealed partial class VolumeService : IDisposable
             {
                 if (opener.Session != session.State.Id)
                 {
-                    parked ??= Park(call, row, [], session, ParkedStage.AfterApply);
-                    parked.Stage = ParkedStage.AfterApply;
-                    parked.Pending++;
-                    AwaitInvalidate(parked, opener.Session, changed.Ino);
+                    AwaitInvalidate(AwaitOneMore(call, row, session, ref parked), opener.Session, changed.Ino);
                 }
             }
         }
@@ -500,10 +489,7 @@ internal sealed partial class VolumeService : IDisposable
             {
                 if (other != session && other.Peer is { IsConnected: true })
                 {
-                    parked ??= Park(call, row, [], session, ParkedStage.AfterApply);
-                    parked.Stage = ParkedStage.AfterApply;
-                    parked.Pending++;
-                    _nameOutbox.Enqueue(new MovedName(other, parent, name, parked));
+                    _nameOutbox.Enqueue(new MovedName(other, parent, name, AwaitOneMore(call, row, session, ref parked)));
                 }
             }
         }
