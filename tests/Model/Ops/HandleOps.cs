@@ -94,12 +94,19 @@ public sealed record DropCache(int Slot) : Op
     }
 }
 
-/// <summary>flock(2) without waiting. Slots are different open file descriptions, so they exclude each other, across nodes too.</summary>
+/// <summary>
+/// flock(2) without waiting. Slots are different open file descriptions, so they exclude each other, across nodes too; but what is no regular file the kernel
+/// locks for itself, on each node (S60): that is compared on one node only.
+/// </summary>
 public sealed record Lock(int Slot, int Operation) : Op
 {
     public override IReadOnlyList<int> UsedSlots() => [Slot];
 
-    public override Outcome Apply(Tree tree) => Outcome.Of(tree.Calls.Flock(tree.Fd(Slot), Operation | LOCK_NB));
+    public override Outcome Apply(Tree tree)
+    {
+        bool isOfOneNode = tree.Calls.Stat(tree.Fd(Slot), "", AT_EMPTY_PATH, out var status) == 0 && !status.IsFile;
+        return Outcome.Of(isOfOneNode && tree.Slots[Slot].Node != 0 ? -EBADF : tree.Calls.Flock(tree.Fd(Slot), Operation | LOCK_NB));
+    }
 
     /// <summary>FUSE releases files in the background (fs/fuse/file.c, fuse_file_put), and their flocks with them: close(2) may return before.</summary>
     public override bool MayLag(Outcome expected, Outcome found) => expected.Errno == 0 && found.Errno == EAGAIN;
