@@ -18,4 +18,7 @@ public interface IKernelCache
 
     /// <summary>Makes it ask for attributes again; completes when it will.</summary>
     ValueTask RecallAttributesAsync(ulong ino);
+
+    /// <summary>The paths at which programs have these inodes open, as far as that can be found out.</summary>
+    IReadOnlyDictionary<ulong, string> FindPaths(IReadOnlySet<ulong> inodes);
 }

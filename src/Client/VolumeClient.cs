@@ -16,6 +16,8 @@ public sealed class VolumeClient : IDisposable
 {
     private readonly FileFlusher _flusher;
     private readonly SegmentArena _arena;
+    private readonly RecallHandler _recalls;
+    private readonly IKernelCache _kernel;
 
     /// <summary>Puts the parts together; <see cref="OpenAsync"/> opens or resumes the session.</summary>
     /// <param name="metadata">The volume's metadata server.</param>
@@ -29,16 +31,19 @@ public sealed class VolumeClient : IDisposable
         Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs)
     {
         Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs);
-        var recalls = new RecallHandler(this, kernel);
-        Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs);
+        Lost = new LostLog(memory);
+        _kernel = kernel;
+        _recalls = new RecallHandler(this, kernel);
+        Session = new MetadataSession(metadata, volume, node, memory, _recalls, deadlineMs) { Ended = EndSessionAsync };
+        Session.Silent += DropPages;
         Grants = new GrantPool(Session, memory);
         _arena = new SegmentArena(memory);
         var table = new FileTable(memory, _arena);
         var layouts = new LayoutLoader(Session);
-        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table);
+        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Lost);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Leases);
+        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Leases, Lost);
         Namespace = new VolumeNamespace(Session, Grants, Files, Leases);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
@@ -61,6 +66,12 @@ public sealed class VolumeClient : IDisposable
     /// <summary>Locks.</summary>
     public VolumeLocks Locks { get; }
 
+    /// <summary>What the volume has lost of this mount.</summary>
+    public LostLog Lost { get; }
+
+    /// <summary>Raised when the server had ended the session and what belonged to it was written off: the answer that told, and what the volume lost.</summary>
+    public event Action<Status, IReadOnlyList<LostFile>>? Fenced;
+
     /// <summary>Bytes that the write-back cache occupies, and may occupy.</summary>
     public (long Used, long Capacity) WriteBackBytes => (_arena.UsedBytes, _arena.CapacityBytes);
 
@@ -76,6 +87,46 @@ public sealed class VolumeClient : IDisposable
     }
 
     public void Dispose() => Session.Dispose();
+
+    /// <summary>
+    /// The server has ended the session: writes off its open files with what they had not committed, and makes the kernel forget what it was told. Nothing of the
+    /// session is left when it completes, so that a next one begins clean. A daemon that dies in between leaves the rest to its successor.
+    /// </summary>
+    private async Task EndSessionAsync(Status reason)
+    {
+        var told = Leases.BeginRecallOfEverything();
+        var ended = Files.Table.EndSession();
+        var dirty = ended.Where(file => file.SegmentCount > 0).Select(file => file.Ino).ToHashSet();
+        var paths = dirty.Count > 0 ? _kernel.FindPaths(dirty) : new Dictionary<ulong, string>();
+        var lost = new List<LostFile>();
+        foreach (var file in ended)
+        {
+            file.End(bytes =>
+            {
+                lost.Add(new LostFile(Clock.NowNs(), file.Ino, bytes, LostReason.SessionEnded, paths.GetValueOrDefault(file.Ino, "")));
+                Lost.Add(lost[^1]);
+            });
+        }
+
+        Grants.EndSession();
+        Locks.EndSession();
+        Session.Slots.EndSession();
+        Files.Pages.Clear();
+        Fenced?.Invoke(reason, lost);
+
+        // Pages that mappings have dirtied come back to be written while they are dropped, and are refused.
+        await Task.WhenAll(ended.Select(file => _kernel.InvalidateAsync(file.Ino).AsTask()));
+        await _recalls.ForgetEverythingAsync(told);
+    }
+
+    /// <summary>Others may soon change what the kernel has cached of open files: from now on it asks, and hears nothing old.</summary>
+    private void DropPages()
+    {
+        foreach (var file in Files.Table.Snapshot())
+        {
+            _ = _kernel.InvalidateAsync(file.Ino).AsTask();
+        }
+    }
 
     internal async ValueTask GoThroughAsync(FileNode file, IKernelCache kernel)
     {

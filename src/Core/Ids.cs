@@ -13,7 +13,7 @@ public static class Ino
     /// <summary>The first number that a file of a volume can have.</summary>
     public const ulong First = 2;
 
-    /// <summary>Numbers from here up belong to the node daemon's virtual files (<c>.stats</c>) and never reach a server.</summary>
+    /// <summary>Numbers from here up belong to the node daemon's virtual files (<c>.stats</c>, <c>.lost</c>) and never reach a server.</summary>
     public const ulong FirstVirtual = 0xFFFF_FFFF_FFFF_F000;
 }
 

@@ -106,7 +106,12 @@ public sealed class Command
         public Process Process { get; }
 
         /// <summary>Waits until the program has printed a line; a failed test when it ends, or its time is up, without.</summary>
-        public void WaitForOutput(string expected)
+        public void WaitForOutput(string expected) => WaitForLine(expected, line => line == expected);
+
+        /// <summary>The first line that begins so, as <see cref="WaitForOutput"/>.</summary>
+        public string WaitForLineThatBeginsWith(string prefix) => WaitForLine(prefix, line => line.StartsWith(prefix, StringComparison.Ordinal));
+
+        private string WaitForLine(string expected, Func<string, bool> fits)
         {
             bool ended;
             do
@@ -115,15 +120,17 @@ public sealed class Command
                 ended = Process.HasExited || clock.Elapsed > timeout;
                 lock (output)
                 {
-                    if (output.ToString().Split('\n').Contains(expected))
+                    // What is behind the last newline is not a whole line yet.
+                    if (output.ToString().Split('\n').SkipLast(1).FirstOrDefault(fits) is { } line)
                     {
-                        return;
+                        return line;
                     }
                 }
                 Thread.Sleep(1);
             }
             while (!ended);
             Assert.Fail($"no line '{expected}': {Wait().Describe()}");
+            throw new InvalidOperationException("not reached");
         }
 
         /// <summary>Waits until the program ends or its time is up.</summary>

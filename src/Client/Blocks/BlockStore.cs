@@ -57,6 +57,11 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
                 continue;
             }
 
+            if (session.Header is not { } header)
+            {
+                return (Status.StaleEpoch, 0, 0);
+            }
+
             // A fresh id for each attempt: a server that seemed dead may hold the block under the old one.
             var (status, blockId) = await grants.TakeBlockAsync();
             if (status != Status.OK)
@@ -66,7 +71,7 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
 
             var left = (int)Math.Clamp(deadline - Environment.TickCount64, 1, WriteAttemptMs);
             var request = new WriteBlockRequest(blockId, choice.Tier, checksums);
-            var result = session.Checked(await choice.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(request, session.Header, data, left));
+            var result = session.Checked(await choice.Client.CallAsync<WriteBlockRequest, WriteBlockReply>(request, header, data, left), header);
             if (result.IsOk)
             {
                 Interlocked.Increment(ref BlocksWritten);
@@ -74,7 +79,7 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
                 return (Status.OK, blockId, choice.Id);
             }
 
-            if (session.IsFenced)
+            if (result.Status is Status.StaleEpoch or Status.UnknownSession)
             {
                 return (Status.StaleEpoch, 0, 0);
             }

@@ -9,7 +9,8 @@ using EphemeralFs.Rpc.Messages;
 namespace EphemeralFs.Client.Files;
 
 /// <summary>The write path from the write-back cache on: segments become blocks on storage servers, then extents in the metadata.</summary>
-public sealed class FileFlusher(MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files)
+public sealed class FileFlusher(
+    MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files, LostLog lost)
 {
     /// <summary>Block writes of one file in flight: enough to keep several servers busy.</summary>
     private const int BlocksInFlight = 4;
@@ -35,6 +36,11 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
         List<int> segments;
         lock (file.Lock)
         {
+            if (file.IsEnded)
+            {
+                return Errno.EIO;
+            }
+
             if (file.SegmentCount == 0)
             {
                 return Errno.OK;
@@ -57,8 +63,17 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
             errno = await CommitAsync(file, segments);
         }
 
-        if (errno != Errno.OK)
+        // When the session has ended, its end writes off everything that was unflushed.
+        if (errno != Errno.OK && session.IsCurrent(file.Life))
         {
+            lock (file.Lock)
+            {
+                if (!file.IsEnded)
+                {
+                    lost.Add(new LostFile(Clock.NowNs(), file.Ino, file.BytesOf(segments), LostReason.WriteBackFailed, ""));
+                }
+            }
+
             Discard(file, segments);
             file.Fail(errno, files.HandlesOf(file.Ino).Select(record => record.Handle));
         }
@@ -92,14 +107,14 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
             var (status, blockId, server) = await blocks.WriteAsync(session, grants, data);
             if (status != Status.OK)
             {
-                grants.Return(reserve);
+                grants.Return(reserve, file.Life);
                 return (status.ToErrno(), 0, 0);
             }
 
             var flags = CommitFlags.Append | (killSuidgid ? CommitFlags.KillSuidgid : CommitFlags.None);
             var request = new CommitRequest(file.Ino, flags, (ulong)data.Length, [new Extent(0, (ulong)data.Length, blockId, 0, server)], default);
             var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request);
-            grants.Return(reserve - (long)result.Value.ChargedBytes);
+            grants.Return(reserve - (long)result.Value.ChargedBytes, file.Life);
             if (!result.IsOk)
             {
                 return (result.Errno, 0, 0);
@@ -163,6 +178,11 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
     {
         lock (file.Lock)
         {
+            if (file.IsEnded)
+            {
+                return;
+            }
+
             segments ??= [.. file.Segments.Values.SelectMany(list => list)];
             grants.Return(Reserved(segments));
             file.Detach(segments);
@@ -183,6 +203,11 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
         byte[]? inline = null;
         lock (file.Lock)
         {
+            if (file.IsEnded)
+            {
+                return Errno.EIO;
+            }
+
             pieces = CollectPieces(file, segments, out end);
             foreach (var index in segments)
             {
@@ -233,7 +258,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
     private async ValueTask<Errno> SendCommitAsync(FileNode file, List<int> done, CommitRequest request, long time)
     {
         KillPoint.Hit("node.before-commit");
-        var operation = session.Begin();
+        var operation = session.BeginFor(file.Life);
         var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request, time);
         operation.Complete();
         KillPoint.Hit("node.after-commit");
@@ -244,6 +269,11 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
 
         lock (file.Lock)
         {
+            if (file.IsEnded)
+            {
+                return Errno.EIO;
+            }
+
             if ((request.Flags & CommitFlags.HasInline) != 0)
             {
                 file.Layout.SetInline(request.Inline);
@@ -348,6 +378,13 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
                 var filled = 0;
                 lock (file.Lock)
                 {
+                    if (file.IsEnded)
+                    {
+                        block.Dispose();
+                        status = Status.StaleEpoch;
+                        break;
+                    }
+
                     while (next < pieces.Count && filled < Limits.BlockSizeBytes)
                     {
                         var source = pieces[next].Source(arena, file)[(int)within..];

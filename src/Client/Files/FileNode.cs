@@ -9,10 +9,13 @@ namespace EphemeralFs.Client.Files;
 /// <see cref="Lock"/> guards every field and is never held over an await. <see cref="Gate"/> is held by whoever changes committed
 /// state (flush, truncate, clone …), so that these come one after the other; take it before the lock.
 /// </remarks>
-public sealed class FileNode(ulong ino, SegmentArena arena)
+public sealed class FileNode(ulong ino, ulong life, SegmentArena arena)
 {
     /// <summary>Inode number.</summary>
     public ulong Ino { get; } = ino;
+
+    /// <summary>The life of the session (<see cref="Session.MetadataSession.Life"/>) in which it was opened.</summary>
+    public ulong Life { get; } = life;
 
     /// <summary>Guards the fields.</summary>
     public Lock Lock { get; } = new();
@@ -46,6 +49,9 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
 
     /// <summary>Errors of lost bytes by the handles that were not told of them yet; null while there are none.</summary>
     private Dictionary<ulong, Errno>? _untold;
+
+    /// <summary>Whether the session under which it was opened has ended: nothing of it is written any more, by nobody.</summary>
+    public bool IsEnded { get; private set; }
 
     /// <summary>Whether a background flush runs.</summary>
     public bool IsFlushing;
@@ -132,6 +138,45 @@ public sealed class FileNode(ulong ino, SegmentArena arena)
         foreach (var (_, list) in Segments)
         {
             list.ForEach(Touched);
+        }
+    }
+
+    /// <summary>Bytes that segments hold and no newer segment has again; under the lock.</summary>
+    public ulong BytesOf(IReadOnlyCollection<int> segments)
+    {
+        ulong bytes = 0;
+        var missing = new RangeList();
+        foreach (var window in segments.GroupBy(index => arena.Header(index).Window))
+        {
+            missing.Reset(0, NodeMemory.SegmentBytes);
+            foreach (var index in window)
+            {
+                ref var header = ref arena.Header(index);
+                for (var i = 0; i < header.RangeCount; i++)
+                {
+                    var (start, end) = header.Range(i);
+                    missing.Subtract(start, end, ref bytes, static (ref sum, from, to) => sum += to - from);
+                }
+            }
+        }
+
+        return bytes;
+    }
+
+    /// <summary>The session has ended: gives up what is unflushed. Who works on the file meanwhile finds <see cref="IsEnded"/>.</summary>
+    /// <param name="bytes">Told of how many bytes that were, before they are gone; not called for none.</param>
+    internal void End(Action<ulong> bytes)
+    {
+        lock (Lock)
+        {
+            IsEnded = true;
+            int[] segments = [.. Segments.Values.SelectMany(list => list)];
+            if (BytesOf(segments) is > 0 and var lost)
+            {
+                bytes(lost);
+            }
+
+            Detach(segments);
         }
     }
 

@@ -12,12 +12,14 @@ public sealed class FileTable
     private readonly Lock _lock = new();
     private readonly Dictionary<ulong, FileNode> _files = [];
     private readonly Stack<int> _free = new(NodeMemory.HandleCount);
+    private ulong _life;
 
     /// <summary>Takes over the handles and unflushed bytes of a predecessor.</summary>
     public FileTable(NodeMemory memory, SegmentArena arena)
     {
         _memory = memory;
         _arena = arena;
+        _life = memory.Header.Life;
         for (var index = NodeMemory.HandleCount - 1; index >= 0; index--)
         {
             ref var record = ref memory.Handles[index];
@@ -28,7 +30,7 @@ public sealed class FileTable
             }
 
             var flags = (HandleFlags)record.Flags;
-            if ((flags & HandleFlags.Directory) == 0)
+            if ((flags & (HandleFlags.Directory | HandleFlags.Ended)) == 0)
             {
                 Count(GetOrAdd(record.Ino), flags, 1);
             }
@@ -52,7 +54,7 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>Reserves a handle number; false when the table is full. <see cref="Publish"/> or <see cref="Cancel"/> follows.</summary>
+    /// <summary>Reserves a handle number; false when the table is full. <see cref="TryPublish"/> or <see cref="Cancel"/> follows.</summary>
     public bool TryReserve(out ulong handle)
     {
         lock (_lock)
@@ -68,26 +70,54 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>The server knows the handle: it is open.</summary>
-    public FileNode? Publish(ulong handle, ulong ino, ulong openId, HandleFlags flags)
+    /// <summary>The server knows the handle: it is open. False when the session under which it was opened has ended meanwhile; <see cref="Cancel"/> follows.</summary>
+    public bool TryPublish(ulong handle, ulong ino, ulong openId, HandleFlags flags, ulong life, out FileNode? file)
     {
-        ref var record = ref _memory.Handles[(int)(handle & ((1 << IndexBits) - 1))];
-        record.Ino = ino;
-        record.OpenId = openId;
-        record.Flags = (ulong)flags;
-        Volatile.Write(ref record.Handle, handle);
-        if ((flags & HandleFlags.Directory) != 0)
-        {
-            return null;
-        }
-
         lock (_lock)
         {
-            var file = GetOrAdd(ino);
-            Count(file, flags, 1);
-            return file;
+            file = null;
+            if (life != _life)
+            {
+                return false;
+            }
+
+            ref var record = ref _memory.Handles[(int)(handle & ((1 << IndexBits) - 1))];
+            record.Ino = ino;
+            record.OpenId = openId;
+            record.Flags = (ulong)flags;
+            Volatile.Write(ref record.Handle, handle);
+            if ((flags & HandleFlags.Directory) == 0)
+            {
+                file = GetOrAdd(ino);
+                Count(file, flags, 1);
+            }
+
+            return true;
         }
     }
+
+    /// <summary>The session has ended: none of its handles works any more, and its files are returned. What is opened from now on belongs to the next one.</summary>
+    public FileNode[] EndSession()
+    {
+        lock (_lock)
+        {
+            foreach (ref var record in _memory.Handles)
+            {
+                if (record.Handle != 0)
+                {
+                    record.Flags |= (ulong)HandleFlags.Ended;
+                }
+            }
+
+            _life = _memory.Header.Life + 1;
+            FileNode[] ended = [.. _files.Values];
+            _files.Clear();
+            return ended;
+        }
+    }
+
+    /// <summary>Whether the session under which a handle was opened has ended.</summary>
+    public bool IsEnded(ulong handle) => TryGet(handle, out var record) && ((HandleFlags)record.Flags & HandleFlags.Ended) != 0;
 
     /// <summary>The open failed.</summary>
     public void Cancel(ulong handle)
@@ -136,7 +166,7 @@ public sealed class FileTable
             }
 
             var flags = (HandleFlags)record.Flags;
-            if ((flags & HandleFlags.Directory) == 0 && _files.TryGetValue(record.Ino, out var file))
+            if ((flags & (HandleFlags.Directory | HandleFlags.Ended)) == 0 && _files.TryGetValue(record.Ino, out var file))
             {
                 Count(file, flags, -1);
                 if (file.Handles == 0 && file.SegmentCount == 0)
@@ -150,13 +180,13 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>The handles of a file.</summary>
+    /// <summary>The handles of a file that work.</summary>
     public IEnumerable<HandleRecord> HandlesOf(ulong ino)
     {
         for (var index = 0; index < NodeMemory.HandleCount; index++)
         {
             var record = _memory.Handles[index];
-            if (record.Handle != 0 && record.Ino == ino)
+            if (record.Handle != 0 && record.Ino == ino && ((HandleFlags)record.Flags & HandleFlags.Ended) == 0)
             {
                 yield return record;
             }
@@ -176,7 +206,7 @@ public sealed class FileTable
     {
         if (!_files.TryGetValue(ino, out var file))
         {
-            _files[ino] = file = new FileNode(ino, _arena);
+            _files[ino] = file = new FileNode(ino, _life, _arena);
         }
 
         return file;

@@ -46,6 +46,9 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
                     written += count;
                     break;
 
+                case Outcome.Ended:
+                    return (Errno.EIO, 0);
+
                 case Outcome.NeedsQuota:
                     var status = await grants.AcquireAsync(missingBytes);
                     if (status != Status.OK)
@@ -126,6 +129,12 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
         var start = (uint)(offset % NodeMemory.SegmentBytes);
         lock (file.Lock)
         {
+            if (file.IsEnded)
+            {
+                missingBytes = 0;
+                return Outcome.Ended;
+            }
+
             var missing = MissingPages(file, offset, data.Length);
             missingBytes = BitOperations.PopCount(missing) * (long)Limits.PageSizeBytes;
             if (missing != 0 && !grants.TryReserve(missingBytes))
@@ -210,5 +219,8 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
         Stored,
         NeedsQuota,
         NeedsSegment,
+
+        /// <summary>The session of the file has ended.</summary>
+        Ended,
     }
 }

@@ -10,7 +10,7 @@ namespace EphemeralFs.Client.Files;
 /// <summary>What a program does with open files: open, read, write, flush, close, and the calls that change where bytes are.</summary>
 public sealed class OpenFiles(
     MetadataSession session, GrantPool grants, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts,
-    Func<ulong, ValueTask> writeBackPages, LeaseTable leases)
+    Func<ulong, ValueTask> writeBackPages, LeaseTable leases, LostLog lost)
 {
     /// <summary>What the kernel's pages of closed files agree with.</summary>
     internal PageVersions Pages { get; } = new();
@@ -105,7 +105,7 @@ public sealed class OpenFiles(
     {
         if (!TryGetFile(handle, out _, out var file))
         {
-            return (Errno.EBADF, 0);
+            return (NoFile(handle), 0);
         }
 
         var errno = await EnsureRegisteredAsync(file);
@@ -122,10 +122,16 @@ public sealed class OpenFiles(
     {
         if (!TryGetFile(handle, out var record, out var file))
         {
-            return (Errno.EBADF, 0, offset);
+            if (isPage && IsEnded(handle))
+            {
+                // Nobody hears of this but who calls msync: it belongs to what the end of the session has cost.
+                lost.Add(new LostFile(Clock.NowNs(), record.Ino, (ulong)data.Length, LostReason.SessionEnded, ""));
+            }
+
+            return (NoFile(handle), 0, offset);
         }
 
-        var errno = await EnsureRegisteredAsync(file);
+        var errno = await EnsureRegisteredAsync(file, isPage);
         if (errno != Errno.OK)
         {
             return (errno, 0, offset);
@@ -152,7 +158,7 @@ public sealed class OpenFiles(
     {
         if (!TryGetFile(handle, out var record, out var file) || (record.Flags & (ulong)HandleFlags.Write) == 0)
         {
-            return Errno.OK;
+            return IsEnded(handle) && (record.Flags & (ulong)HandleFlags.Write) != 0 ? Errno.EIO : Errno.OK;
         }
 
         // Bytes of a file without a name die with its last handle.
@@ -162,7 +168,10 @@ public sealed class OpenFiles(
 
     /// <summary>fsync(2): as <see cref="FlushAsync"/>, also for a file without a name, which may be given one (O_TMPFILE).</summary>
     public async ValueTask<Errno> SyncAsync(ulong handle) =>
-        TryGetFile(handle, out _, out var file) ? Told(file, handle, await flusher.FlushAsync(file)) : Errno.OK;
+        TryGetFile(handle, out _, out var file) ? Told(file, handle, await flusher.FlushAsync(file)) : IsEnded(handle) ? Errno.EIO : Errno.OK;
+
+    /// <summary>Whether the session under which a handle was opened has ended: nothing but closing it works.</summary>
+    public bool IsEnded(ulong handle) => Table.IsEnded(handle);
 
     /// <summary>Commits everything that is unflushed on the mount.</summary>
     public async ValueTask<Errno> FlushAllAsync()
@@ -182,6 +191,12 @@ public sealed class OpenFiles(
     {
         if (!Table.TryGet(handle, out var record))
         {
+            return;
+        }
+
+        if (IsEnded(handle))
+        {
+            Table.Remove(handle);
             return;
         }
 
@@ -290,7 +305,7 @@ public sealed class OpenFiles(
     {
         if (!TryGetFile(handle, out _, out var file))
         {
-            return Errno.EBADF.ToStatus();
+            return NoFile(handle).ToStatus();
         }
 
         return (await ChangeAsync(file, async () =>
@@ -306,7 +321,7 @@ public sealed class OpenFiles(
     {
         if (!TryGetFile(sourceHandle, out _, out var source) || !TryGetFile(targetHandle, out _, out var target))
         {
-            return (Errno.EBADF.ToStatus(), 0);
+            return ((IsEnded(sourceHandle) ? Errno.EIO : NoFile(targetHandle)).ToStatus(), 0);
         }
 
         if (source != target)
@@ -334,7 +349,7 @@ public sealed class OpenFiles(
     {
         if (!TryGetFile(handle, out _, out var file))
         {
-            return (Errno.EBADF.ToStatus(), 0);
+            return (NoFile(handle).ToStatus(), 0);
         }
 
         var errno = await flusher.FlushAsync(file);
@@ -407,7 +422,12 @@ public sealed class OpenFiles(
 
         var reply = result.Value;
         var keepPages = false;
-        var file = Table.Publish(handle, reply.Attributes.Ino, operation.Unique, flags);
+        if (!Table.TryPublish(handle, reply.Attributes.Ino, operation.Unique, flags, operation.Life, out var file))
+        {
+            Table.Cancel(handle);
+            return (Status.StaleEpoch, 0, default, false);
+        }
+
         if (file is not null)
         {
             var goThrough = false;
@@ -440,9 +460,20 @@ public sealed class OpenFiles(
         return (Status.OK, handle, reply, keepPages);
     }
 
-    /// <summary>After a daemon restart: tells the server of inherited handles again and learns how the data may be treated.</summary>
-    private async ValueTask<Errno> EnsureRegisteredAsync(FileNode file)
+    /// <summary>After a daemon restart: tells the server of inherited handles again and learns how the data may be treated. After a silence: waits until it is
+    /// sure that the session lives, but for pages (<paramref name="isPage"/>), which the kernel may write back because of the silence.</summary>
+    private async ValueTask<Errno> EnsureRegisteredAsync(FileNode file, bool isPage = false)
     {
+        if (!session.IsConfirmed && !isPage && await session.ConfirmAsync() is var status && status != Status.OK)
+        {
+            return status.ToErrno();
+        }
+
+        if (file.IsEnded)
+        {
+            return Errno.EIO;
+        }
+
         if (file.IsRegistered)
         {
             return Errno.OK;
@@ -451,7 +482,7 @@ public sealed class OpenFiles(
         var mode = DataMode.Cached;
         foreach (var record in Table.HandlesOf(file.Ino))
         {
-            var operation = session.Begin();
+            var operation = session.BeginFor(file.Life);
             var flags = (record.Flags & (ulong)HandleFlags.Write) != 0 ? OpenFlags.Write : OpenFlags.None;
             var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(file.Ino, record.OpenId, flags));
             operation.Complete();
@@ -476,10 +507,14 @@ public sealed class OpenFiles(
         return await layouts.EnsureAsync(file, 1);
     }
 
+    /// <summary>What is wrong with a handle that <see cref="TryGetFile"/> does not find.</summary>
+    private Errno NoFile(ulong handle) => IsEnded(handle) ? Errno.EIO : Errno.EBADF;
+
     private bool TryGetFile(ulong handle, out HandleRecord record, out FileNode file)
     {
         file = null!;
-        if (!Table.TryGet(handle, out record) || (record.Flags & (ulong)HandleFlags.Directory) != 0 || Table.Find(record.Ino) is not { } found)
+        if (!Table.TryGet(handle, out record) || ((HandleFlags)record.Flags & (HandleFlags.Directory | HandleFlags.Ended)) != 0
+            || Table.Find(record.Ino) is not { } found)
         {
             return false;
         }

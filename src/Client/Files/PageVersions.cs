@@ -32,6 +32,15 @@ internal sealed class PageVersions
         }
     }
 
+    /// <summary>Nothing is known any more.</summary>
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            _versions.Clear();
+        }
+    }
+
     /// <summary>The version, 0 when it is not known. An open file has its own (<see cref="FileNode.PagesVersion"/>).</summary>
     public ulong Take(ulong ino)
     {

@@ -55,6 +55,15 @@ public sealed class VolumeLocks(MetadataSession session, bool inherited)
         }
     }
 
+    /// <summary>The session has ended, and all locks with it.</summary>
+    internal void EndSession()
+    {
+        lock (_lock)
+        {
+            _owners.Clear();
+        }
+    }
+
     private ValueTask<Status> DropAsync(Operation operation, ulong ino, ulong owner) =>
         SendAsync(operation, ino, owner, flock: false, wait: false, WholeFile(LockType.Unlock));
 

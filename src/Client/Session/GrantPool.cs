@@ -9,6 +9,7 @@ public sealed class GrantPool(MetadataSession session, NodeMemory memory)
 {
     private readonly Lock _lock = new();
     private readonly SemaphoreSlim _refill = new(1);
+    private ulong _life = memory.Header.Life;
 
     /// <summary>Quota bytes in hand.</summary>
     public long UnusedBytes => Volatile.Read(ref memory.Header.UnusedGrantBytes);
@@ -87,6 +88,29 @@ public sealed class GrantPool(MetadataSession session, NodeMemory memory)
         }
     }
 
+    /// <summary>The same, of a life of the session: what an ended one had is the server's again.</summary>
+    public void Return(long bytes, ulong life)
+    {
+        lock (_lock)
+        {
+            if (life == _life)
+            {
+                memory.Header.UnusedGrantBytes += bytes;
+            }
+        }
+    }
+
+    /// <summary>The session has ended, and its grants with it.</summary>
+    internal void EndSession()
+    {
+        lock (_lock)
+        {
+            _life = memory.Header.Life + 1;
+            ref var header = ref memory.Header;
+            (header.NextInode, header.EndInode, header.NextBlock, header.EndBlock, header.UnusedGrantBytes) = (0, 0, 0, 0, 0);
+        }
+    }
+
     /// <summary>Gives up all unused quota, for the server that is short of it.</summary>
     public long Surrender()
     {
@@ -117,6 +141,11 @@ public sealed class GrantPool(MetadataSession session, NodeMemory memory)
 
             lock (_lock)
             {
+                if (operation.Life != _life)
+                {
+                    return Status.StaleEpoch;
+                }
+
                 memory.Header.UnusedGrantBytes += (long)result.Value.Bytes;
                 if (result.Value.Inodes > 0)
                 {

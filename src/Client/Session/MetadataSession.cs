@@ -5,20 +5,36 @@ using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Session;
 
-/// <summary>The session of this node on a volume: opened once, resumed over lost connections, server restarts and daemon restarts.</summary>
+/// <summary>
+/// The session of this node on a volume: opened once, resumed over lost connections, server restarts and daemon restarts. When the server has ended it, the
+/// mount gets another one and carries on with that; nothing begun under the ended one reaches the server any more.
+/// </summary>
+/// <remarks>
+/// <para>A <em>life</em> is the number of sessions that the mount had before. Operations, open files and grants belong to the life in which they began.</para>
+/// <para>The end of a session is noticed by an answer. Until <see cref="Ended"/> has run (unflushed bytes are written off, the kernel has forgotten) everything
+/// fails; then a session is opened, for which new operations wait as for a server that is away.</para>
+/// </remarks>
 public sealed class MetadataSession : IDisposable
 {
+    private const int ReopenPauseMs = 250;
+
     private readonly RpcClient _client;
     private readonly NodeMemory _memory;
     private readonly string _volume;
     private readonly string _node;
     private readonly int _deadlineMs;
     private readonly Timer _renewal;
+    private readonly Timer _watchdog;
     private TaskCompletionSource<Status>? _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _lastSentMs = Environment.TickCount64;
+    private long _confirmedMs = Environment.TickCount64;
+    private int _timeoutMs = Limits.SessionTimeoutMs;
     private int _renewEveryMs = Limits.SessionTimeoutMs / 4;
-    private volatile bool _fenced;
-    private readonly Lock _lock = new(); // guards _disposed: the memory goes after it was set
+    private bool _isSilent;
+    private RpcPeer? _peer;
+    private readonly Lock _lock = new(); // guards what follows; the memory goes after _disposed was set
+    private volatile Identity? _current; // null while there is no session
+    private TaskCompletionSource<Identity?>? _opening; // set while one is being opened, or is going to be
     private bool _disposed;
 
     /// <summary>Prepares a session; <see cref="OpenAsync"/> opens it.</summary>
@@ -35,15 +51,31 @@ public sealed class MetadataSession : IDisposable
         _node = node;
         _deadlineMs = deadlineMs;
         Slots = new SlotTable(memory);
+        if (memory.Header.Session != 0)
+        {
+            _current = new Identity(memory.Header.Life, new CallHeader(memory.Header.Session, memory.Header.Epoch));
+        }
+        else
+        {
+            _opening = NewOpening();
+        }
+
         _client = new RpcClient(endpoint, new RpcClientOptions { Handler = callbacks, OnConnected = ResumeAsync });
         _renewal = new Timer(_ => RenewIfIdle(), null, Timeout.Infinite, Timeout.Infinite);
+        _watchdog = new Timer(_ => Watch(), null, Timeout.Infinite, Timeout.Infinite);
     }
 
     /// <summary>The mutations in flight.</summary>
     public SlotTable Slots { get; }
 
-    /// <summary>Whether the server ended the session: everything on the mount fails with EIO until it is mounted anew.</summary>
-    public bool IsFenced => _fenced;
+    /// <summary>Whether there is no session now, because the server has ended it.</summary>
+    public bool IsFenced => _current is null;
+
+    /// <summary>How many sessions the mount had before this one.</summary>
+    public ulong Life => Volatile.Read(ref _memory.Header.Life);
+
+    /// <summary>The metadata server.</summary>
+    public Endpoint Endpoint => _client.Endpoint;
 
     /// <summary>Session id.</summary>
     public ulong Id => _memory.Header.Session;
@@ -51,8 +83,8 @@ public sealed class MetadataSession : IDisposable
     /// <summary>Volume id.</summary>
     public uint Volume => _memory.Header.Volume;
 
-    /// <summary>Id and epoch, which every request carries, those to storage servers too.</summary>
-    public CallHeader Header => new(_memory.Header.Session, _memory.Header.Epoch);
+    /// <summary>Id and epoch, which requests to storage servers carry too; null while there is no session.</summary>
+    public CallHeader? Header => _current?.Header;
 
     /// <summary>
     /// For how many milliseconds the kernel may use names and attributes without asking: so much less than the session's time-out that they have expired when
@@ -63,8 +95,25 @@ public sealed class MetadataSession : IDisposable
     /// <summary>Attributes of the root as they were when the session was opened.</summary>
     public InodeAttributes Root { get; private set; }
 
-    /// <summary>Raised once when the session is fenced.</summary>
-    public event Action<Status>? Fenced;
+    /// <summary>
+    /// Runs when the server has ended the session: writes off what belonged to it and makes the kernel forget. Another session is opened when it completes.
+    /// </summary>
+    public Func<Status, Task> Ended { get; set; } = static _ => Task.CompletedTask;
+
+    /// <summary>Raised when another session was opened after that; not OK: it was refused for good.</summary>
+    public event Action<Status>? Reopened;
+
+    /// <summary>Raised once for each silence: the server has not answered for the session's time-out, counted from the question, and may give the node up soon.</summary>
+    public event Action? Silent;
+
+    /// <summary>
+    /// Whether the server has answered something that was asked less than the session's time-out ago. Else the node must not serve out of what it knows:
+    /// the session may have ended, and others may have changed it.
+    /// </summary>
+    public bool IsConfirmed => Environment.TickCount64 - Volatile.Read(ref _confirmedMs) < _timeoutMs;
+
+    /// <summary>Whether a session of this life is open.</summary>
+    public bool IsCurrent(ulong life) => _current is { } current && current.Life == life;
 
     /// <summary>Opens the session, or resumes the one in memory.</summary>
     public async ValueTask<Status> OpenAsync()
@@ -74,33 +123,39 @@ public sealed class MetadataSession : IDisposable
         var connecting = _client.ConnectAsync(_deadlineMs).AsTask();
         var first = await Task.WhenAny(opened, connecting);
         var status = first == opened ? await opened : await connecting;
-        if (status == Status.OK)
+        if (status is Status.OK or Status.UnknownSession or Status.StaleEpoch)
         {
             _renewal.Change(_renewEveryMs, _renewEveryMs);
+            Watch();
         }
 
         return status;
     }
 
     /// <summary>A request of a program begins.</summary>
-    public Operation Begin(ulong unique = 0, bool resent = false) => Operation.Rent(this, unique, resent);
+    public Operation Begin(ulong unique = 0, bool resent = false) => Operation.Rent(this, Life, unique, resent);
+
+    /// <summary>Work of the daemon itself begins, on something that belongs to a life of the session.</summary>
+    public Operation BeginFor(ulong life) => Operation.Rent(this, life, 0, false);
 
     /// <summary>Asks without changing anything.</summary>
     public async ValueTask<RpcResult<TReply>> QueryAsync<TRequest, TReply>(TRequest request, CancellationToken cancellation = default)
         where TRequest : struct, IRequest<TRequest, TReply>
         where TReply : struct, IWireMessage<TReply>
     {
-        if (_fenced)
+        var identity = _current ?? await OpeningAsync(Life);
+        if (identity is null)
         {
             return new RpcResult<TReply>(Status.StaleEpoch, default);
         }
 
-        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
-        return Checked(await _client.CallAsync<TRequest, TReply>(request, Header, default, _deadlineMs, cancellation));
+        var sentMs = Environment.TickCount64;
+        Volatile.Write(ref _lastSentMs, sentMs);
+        return Answered(await _client.CallAsync<TRequest, TReply>(request, identity.Header, default, _deadlineMs, cancellation), identity, sentMs);
     }
 
     /// <summary>Changes something, exactly once however often it is sent. The slot stays occupied until <see cref="Operation.Complete"/>.</summary>
-    /// <param name="operation">The program's request.</param>
+    /// <param name="operation">The program's request. Of one that began under a session that has ended nothing is sent: <see cref="Status.StaleEpoch"/>.</param>
     /// <param name="request">The message.</param>
     /// <param name="timeNs">Time of the operation; now by default.</param>
     /// <param name="timeoutMs">Milliseconds to wait; the session's deadline by default.</param>
@@ -108,81 +163,277 @@ public sealed class MetadataSession : IDisposable
         where TRequest : struct, IRequest<TRequest, TReply>
         where TReply : struct, IWireMessage<TReply>
     {
-        if (_fenced)
+        if (_current is null && await OpeningAsync(operation.Life) is null)
         {
             return new RpcResult<TReply>(Status.StaleEpoch, default);
         }
 
         var (slot, sequence) = await Slots.AcquireAsync(operation);
-        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
-        var header = Header with { TimeNs = timeNs == 0 ? Clock.NowNs() : timeNs, Slot = slot, Sequence = sequence };
-        return Checked(await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs));
+        var identity = _current;
+        if (identity is null || identity.Life != operation.Life || sequence == SlotTable.Lost)
+        {
+            return new RpcResult<TReply>(Status.StaleEpoch, default);
+        }
+
+        var sentMs = Environment.TickCount64;
+        Volatile.Write(ref _lastSentMs, sentMs);
+        var header = identity.Header with { TimeNs = timeNs == 0 ? Clock.NowNs() : timeNs, Slot = slot, Sequence = sequence };
+        var result = await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs);
+        return Answered(result, identity, sentMs);
+    }
+
+    /// <summary>Completes with OK when the server has answered that the session lives (<see cref="IsConfirmed"/>).</summary>
+    public async ValueTask<Status> ConfirmAsync() =>
+        IsConfirmed ? Status.OK : (await QueryAsync<RenewSessionRequest, Empty>(default)).Status;
+
+    /// <summary>Looks at the answer of a storage server: one that refuses the session fences it.</summary>
+    /// <param name="result">The answer.</param>
+    /// <param name="header">What the request carried.</param>
+    public RpcResult<T> Checked<T>(RpcResult<T> result, in CallHeader header)
+    {
+        if (result.Status is Status.UnknownSession or Status.StaleEpoch && _current is { } current && current.Header.Session == header.Session)
+        {
+            Fence(current, result.Status);
+        }
+
+        return result;
     }
 
     /// <summary>Ends the session: what it had open is closed, what it had granted goes back.</summary>
     public async ValueTask CloseAsync()
     {
         await _renewal.DisposeAsync();
-        await _client.CallAsync<CloseSessionRequest, Empty>(default, Header, timeoutMs: Math.Min(_deadlineMs, 2000));
+        if (Header is { } header)
+        {
+            await _client.CallAsync<CloseSessionRequest, Empty>(default, header, timeoutMs: Math.Min(_deadlineMs, 2000));
+        }
+
         _memory.Header.Session = 0;
         Dispose();
     }
 
     public void Dispose()
     {
+        TaskCompletionSource<Identity?>? opening;
         lock (_lock)
         {
             _disposed = true;
+            opening = _opening;
         }
 
+        opening?.TrySetResult(null);
         _renewal.Dispose();
+        _watchdog.Dispose();
         _client.Dispose();
+    }
+
+    private static TaskCompletionSource<Identity?> NewOpening() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>The session that is being opened, for who began in its life; null when there is none, or not within the deadline.</summary>
+    private async ValueTask<Identity?> OpeningAsync(ulong life)
+    {
+        Task<Identity?> opening;
+        lock (_lock)
+        {
+            if (_current is not null || _opening is null || life != Life)
+            {
+                return _current;
+            }
+
+            opening = _opening.Task;
+        }
+
+        try
+        {
+            return await opening.WaitAsync(TimeSpan.FromMilliseconds(_deadlineMs));
+        }
+        catch (TimeoutException)
+        {
+            return null;
+        }
     }
 
     private async ValueTask<bool> ResumeAsync(RpcPeer peer)
     {
-        var request = new OpenSessionRequest(_volume, _node, _memory.Header.Session, _memory.Header.Epoch);
-        var result = await peer.CallAsync<OpenSessionRequest, OpenSessionReply>(request, timeoutMs: _deadlineMs);
-        if (result.IsOk)
+        OpenSessionRequest request;
+        Identity? resumed;
+        lock (_lock)
         {
-            _memory.Header.Epoch = result.Value.Epoch;
-            _memory.Header.Volume = result.Value.Volume;
-            Volatile.Write(ref _memory.Header.Session, result.Value.Session);
-            Root = result.Value.Root;
-            _renewEveryMs = (int)Math.Max(1, result.Value.TimeoutMs / 4);
-            LeaseMs = (int)Math.Min(Limits.LeaseMs, result.Value.TimeoutMs / 2);
+            resumed = _current;
+            if (_disposed || (resumed is null && _opening is null))
+            {
+                return false; // what belonged to the ended session is not written off yet
+            }
+
+            request = new OpenSessionRequest(_volume, _node, _memory.Header.Session, _memory.Header.Epoch);
+            _peer = peer;
+        }
+
+        var sentMs = Environment.TickCount64;
+        var result = await peer.CallAsync<OpenSessionRequest, OpenSessionReply>(request, timeoutMs: _deadlineMs);
+        var status = result.Status;
+        if (result.IsOk && Volume != 0 && result.Value.Volume != Volume)
+        {
+            // Another volume that was given the same name: the kernel knows inodes of the old one.
+            await peer.CallAsync<CloseSessionRequest, Empty>(default, new CallHeader(result.Value.Session, result.Value.Epoch), timeoutMs: _deadlineMs);
+            status = Status.NoSuchVolume;
+        }
+
+        if (status == Status.OK)
+        {
+            Adopt(result.Value, resumed, sentMs);
             peer.Disconnected += _ => Renew();
         }
-        else if (result.Status is Status.UnknownSession or Status.StaleEpoch)
+        else if (resumed is not null && status is Status.UnknownSession or Status.StaleEpoch)
         {
-            Fence(result.Status);
+            Fence(resumed, status);
+        }
+        else if (resumed is null && status == Status.NoSuchVolume)
+        {
+            Refuse(status);
         }
 
-        if (result.Status != Status.Unavailable)
+        if (status != Status.Unavailable)
         {
-            Interlocked.Exchange(ref _opened, null)?.TrySetResult(result.Status);
+            Interlocked.Exchange(ref _opened, null)?.TrySetResult(status);
         }
 
-        return result.IsOk;
+        return status == Status.OK;
     }
 
-    /// <summary>Looks at an answer, also of a storage server: one that refuses the session fences it.</summary>
-    public RpcResult<T> Checked<T>(RpcResult<T> result)
+    private void Adopt(in OpenSessionReply reply, Identity? resumed, long sentMs)
+    {
+        TaskCompletionSource<Identity?>? opening = null;
+        Identity identity;
+        lock (_lock)
+        {
+            if (_disposed || resumed != _current)
+            {
+                return;
+            }
+
+            Root = reply.Root;
+            _timeoutMs = (int)Math.Max(1, reply.TimeoutMs);
+            _renewEveryMs = Math.Max(1, _timeoutMs / 4);
+            LeaseMs = Math.Min(Limits.LeaseMs, _timeoutMs / 2);
+            Confirm(sentMs);
+            if (resumed is not null)
+            {
+                return;
+            }
+
+            _memory.Header.Epoch = reply.Epoch;
+            _memory.Header.Volume = reply.Volume;
+            Volatile.Write(ref _memory.Header.Session, reply.Session);
+            _current = identity = new Identity(Life, new CallHeader(reply.Session, reply.Epoch));
+            (opening, _opening) = (_opening, null);
+        }
+
+        opening?.TrySetResult(identity);
+    }
+
+    /// <summary>No session any more: the volume is gone.</summary>
+    private void Refuse(Status status)
+    {
+        TaskCompletionSource<Identity?>? opening;
+        lock (_lock)
+        {
+            (opening, _opening) = (_opening, null);
+        }
+
+        opening?.TrySetResult(null);
+        Reopened?.Invoke(status);
+    }
+
+    private RpcResult<T> Answered<T>(RpcResult<T> result, Identity identity, long sentMs)
     {
         if (result.Status is Status.UnknownSession or Status.StaleEpoch)
         {
-            Fence(result.Status);
+            Fence(identity, result.Status);
+        }
+        else if (result.Status is >= Status.OK and < Status.BadRequest)
+        {
+            // The outcome of an operation: the session was let in.
+            Confirm(sentMs);
         }
 
         return result;
     }
 
-    private void Fence(Status status)
+    private void Confirm(long sentMs)
     {
-        if (!_fenced)
+        var known = Volatile.Read(ref _confirmedMs);
+        while (sentMs > known && Interlocked.CompareExchange(ref _confirmedMs, sentMs, known) is var seen && seen != known)
         {
-            _fenced = true;
-            Fenced?.Invoke(status);
+            known = seen;
+        }
+    }
+
+    private void Fence(Identity ended, Status status)
+    {
+        lock (_lock)
+        {
+            if (_disposed || _current != ended)
+            {
+                return;
+            }
+
+            _current = null;
+        }
+
+        // Not on the thread of the connection: it has to receive meanwhile.
+        _ = Task.Run(() => RecoverAsync(status));
+    }
+
+    private async Task RecoverAsync(Status status)
+    {
+        try
+        {
+            await Ended(status);
+        }
+        catch (Exception exception)
+        {
+            // Nothing may be done under another session while something of the old one is left: the mount stays without one.
+            RpcTrace.Sink($"the end of a session could not be carried out: {exception}");
+            return;
+        }
+
+        RpcPeer? peer;
+        lock (_lock)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _memory.Header.Session = 0;
+            Volatile.Write(ref _memory.Header.Life, Life + 1);
+            _opening = NewOpening();
+            peer = _peer;
+        }
+
+        // A session is opened on a fresh connection. What was asked under the old one is asked again there, and refused.
+        peer?.Dispose();
+        while (!IsOpenOrOver())
+        {
+            if (await _client.ConnectAsync(_deadlineMs) == Status.OK && !IsOpenOrOver())
+            {
+                await Task.Delay(ReopenPauseMs);
+            }
+        }
+
+        if (_current is not null)
+        {
+            Watch();
+            Reopened?.Invoke(Status.OK);
+        }
+    }
+
+    private bool IsOpenOrOver()
+    {
+        lock (_lock)
+        {
+            return _disposed || _current is not null || _opening is null;
         }
     }
 
@@ -200,21 +451,49 @@ public sealed class MetadataSession : IDisposable
     /// </summary>
     private void Renew()
     {
-        CallHeader header;
+        Identity? identity;
         lock (_lock)
         {
-            if (_disposed || _fenced)
+            identity = _disposed ? null : _current;
+        }
+
+        if (identity is not null)
+        {
+            _ = RenewAsync(identity);
+        }
+    }
+
+    private async Task RenewAsync(Identity identity)
+    {
+        var sentMs = Environment.TickCount64;
+        Volatile.Write(ref _lastSentMs, sentMs);
+        Answered(await _client.CallAsync<RenewSessionRequest, Empty>(default, identity.Header, timeoutMs: _deadlineMs), identity, sentMs);
+    }
+
+    /// <summary>Looks again when the session's time-out is over, counted from the last question that was answered.</summary>
+    private void Watch()
+    {
+        bool isNews;
+        lock (_lock)
+        {
+            if (_disposed || _current is null)
             {
                 return;
             }
 
-            header = Header;
+            var leftMs = Volatile.Read(ref _confirmedMs) + _timeoutMs - Environment.TickCount64;
+            isNews = leftMs <= 0 && !_isSilent;
+            _isSilent = leftMs <= 0;
+            _watchdog.Change(leftMs > 0 ? leftMs : _renewEveryMs, Timeout.Infinite);
         }
 
-        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
-        _ = RenewAsync(header);
+        if (isNews)
+        {
+            Silent?.Invoke();
+            Renew();
+        }
     }
 
-    private async Task RenewAsync(CallHeader header) =>
-        Checked(await _client.CallAsync<RenewSessionRequest, Empty>(default, header, timeoutMs: _deadlineMs));
+    /// <summary>A session of the mount.</summary>
+    private sealed record Identity(ulong Life, CallHeader Header);
 }

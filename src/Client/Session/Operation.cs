@@ -25,6 +25,9 @@ public sealed class Operation
     /// <summary>Whether the kernel sent the request again to a new daemon: its mutations may have happened.</summary>
     public bool IsResent { get; private set; }
 
+    /// <summary>The life of the session (<see cref="MetadataSession.Life"/>) in which it began; it does nothing in another.</summary>
+    public ulong Life { get; private set; }
+
     /// <summary>Fires when the program was interrupted.</summary>
     public CancellationToken Interrupted { get; set; }
 
@@ -33,7 +36,7 @@ public sealed class Operation
 
     internal uint NextStep { get; set; }
 
-    internal static Operation Rent(MetadataSession session, ulong unique, bool resent)
+    internal static Operation Rent(MetadataSession session, ulong life, ulong unique, bool resent)
     {
         if (!Pool.TryPop(out var operation))
         {
@@ -41,6 +44,7 @@ public sealed class Operation
         }
 
         operation._session = session;
+        operation.Life = life;
         operation.Unique = unique;
         operation.IsResent = resent;
         operation.Interrupted = default;

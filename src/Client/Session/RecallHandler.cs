@@ -103,8 +103,10 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
         await Task.WhenAll(work ?? []);
     }
 
+    /// <summary>Completes when the kernel asks for every name and all attributes again.</summary>
+    /// <param name="told">Completes when answers from before have reached it.</param>
     /// <remarks>Names only expire: most of them are still what they were, and to drop a name takes away what is mounted on it.</remarks>
-    private async Task ForgetEverythingAsync(Task told)
+    internal async Task ForgetEverythingAsync(Task told)
     {
         const int AtOnce = 1024;
         await told;

@@ -6,6 +6,9 @@ namespace EphemeralFs.Client.Session;
 /// <summary>The slots of a session: how many mutations are in flight, and how each is recognised when it comes again.</summary>
 public sealed class SlotTable
 {
+    /// <summary>The sequence number of an operation that was sent under a session that has ended: what became of it nobody knows, and it is not sent again.</summary>
+    public const uint Lost = 0;
+
     private readonly NodeMemory _memory;
     private readonly Lock _lock = new();
     private readonly Stack<uint> _free = new(Limits.SlotsPerSession);
@@ -47,10 +50,10 @@ public sealed class SlotTable
             var slots = _memory.Slots;
             for (var i = 0; i < slots.Length; i++)
             {
-                if (slots[i].Unique == operation.Unique && slots[i].Step == step)
+                if (slots[i].Unique == operation.Unique && (slots[i].Step & ~SlotRecord.SessionEnded) == step)
                 {
                     operation.Occupy((uint)i, slots[i].Sequence);
-                    return new ValueTask<(uint, uint)>(((uint)i, slots[i].Sequence));
+                    return new ValueTask<(uint, uint)>(((uint)i, slots[i].Step == step ? slots[i].Sequence : Lost));
                 }
             }
         }
@@ -68,6 +71,18 @@ public sealed class SlotTable
         }
 
         return WaitAsync(source.Task, operation, step);
+    }
+
+    /// <summary>The session has ended: what is in flight must not come again under the next one.</summary>
+    internal void EndSession()
+    {
+        lock (_lock)
+        {
+            foreach (ref var record in _memory.Slots)
+            {
+                record.Step |= SlotRecord.SessionEnded;
+            }
+        }
     }
 
     internal void Release(uint slot)

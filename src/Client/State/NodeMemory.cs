@@ -20,7 +20,7 @@ public sealed unsafe class NodeMemory
     /// <summary>Open handles of one mount.</summary>
     public const int HandleCount = 1 << 16;
 
-    private const ulong MagicValue = 0x33_4D_4E_53_46_45; // "EFSNM3"
+    private const ulong MagicValue = 0x34_4D_4E_53_46_45; // "EFSNM4"
     private const int HeaderBytes = 4096;
 
     private readonly byte* _base;
@@ -63,11 +63,16 @@ public sealed unsafe class NodeMemory
     /// <summary>The ring of <see cref="LeaseLog"/>.</summary>
     public Span<byte> Leases => new(_base + HeaderBytes + (sizeof(SlotRecord) * Limits.SlotsPerSession) + (sizeof(HandleRecord) * HandleCount), LeaseLog.Bytes);
 
+    /// <summary>The ring of <see cref="LostLog"/>.</summary>
+    public Span<byte> Lost => new(
+        _base + HeaderBytes + (sizeof(SlotRecord) * Limits.SlotsPerSession) + (sizeof(HandleRecord) * HandleCount) + LeaseLog.Bytes, LostLog.Bytes);
+
     /// <summary>Bytes to map for a write-back cache of <paramref name="cacheBytes"/>.</summary>
     public static long SizeFor(long cacheBytes)
     {
         var segments = cacheBytes / SegmentBytes;
-        var tables = HeaderBytes + ((long)sizeof(SlotRecord) * Limits.SlotsPerSession) + ((long)sizeof(HandleRecord) * HandleCount) + LeaseLog.Bytes;
+        var tables = HeaderBytes + ((long)sizeof(SlotRecord) * Limits.SlotsPerSession) + ((long)sizeof(HandleRecord) * HandleCount)
+            + LeaseLog.Bytes + LostLog.Bytes;
         return RoundUp(tables) + (segments * (SegmentBytes + sizeof(SegmentHeader)));
     }
 
@@ -106,6 +111,12 @@ public struct StateHeader
 
     /// <summary><see cref="LeaseLog.LostUntilMs"/>.</summary>
     public long LeaseLostUntilMs;
+
+    /// <summary>How many sessions the mount had before this one: each was ended by the server.</summary>
+    public ulong Life;
+
+    /// <summary>What <see cref="LostLog"/> has recorded since the mount was made: files, and bytes of them.</summary>
+    public ulong LostFiles, LostBytes;
 }
 
 /// <summary>A slot of the session: which kernel request occupies it, and its sequence number.</summary>
@@ -115,13 +126,15 @@ public struct SlotRecord
     /// <summary>The kernel's <c>unique</c>; 0 = free, <see cref="Background"/> = an operation that no kernel request waits for.</summary>
     public ulong Unique;
 
-    /// <summary>Which of the request's operations.</summary>
+    /// <summary>Which of the request's operations; with <see cref="SessionEnded"/> when its session has ended meanwhile.</summary>
     public uint Step;
 
     /// <summary>Sequence number of the last use.</summary>
     public uint Sequence;
 
     public const ulong Background = ulong.MaxValue;
+
+    public const uint SessionEnded = 1u << 31;
 }
 
 /// <summary>An open handle as the kernel knows it.</summary>
@@ -151,6 +164,9 @@ public enum HandleFlags : uint
 
     /// <summary>O_SYNC or O_DSYNC: a write is answered when it is committed.</summary>
     Sync = 8,
+
+    /// <summary>The session under which it was opened has ended: nothing but close works.</summary>
+    Ended = 16,
 }
 
 /// <summary>Life of a segment of the write-back cache.</summary>

@@ -33,12 +33,13 @@ internal static class AttributeMapping
     };
 
     /// <param name="a">The inode.</param>
+    /// <param name="life">Added to its generation.</param>
     /// <param name="nameMs">For how long the kernel may use the name, milliseconds.</param>
     /// <param name="attributesMs">For how long it may use the attributes.</param>
-    public static FuseEntryOut ToEntry(in InodeAttributes a, long nameMs = 0, long attributesMs = 0) => new()
+    public static FuseEntryOut ToEntry(in InodeAttributes a, uint life, long nameMs = 0, long attributesMs = 0) => new()
     {
         NodeId = a.Ino,
-        Generation = a.Generation,
+        Generation = a.Generation + life,
         Attr = ToFuse(a),
         EntryValid = (ulong)(nameMs / MillisecondsPerSecond),
         EntryValidNsec = (uint)(nameMs % MillisecondsPerSecond * NanosecondsPerMillisecond),

@@ -14,19 +14,25 @@ namespace EphemeralFs.FuseMount.Adapter;
 /// <see cref="VolumeClient"/>, which knows no kernel. Names and attributes are here, open files in <see cref="VolumeFileSystemData"/>.
 /// </summary>
 /// <param name="volume">The volume.</param>
-/// <param name="stats">Text of the <c>.stats</c> file.</param>
+/// <param name="files">The node's own files in the root.</param>
 /// <param name="clusterSpace">Capacity and free bytes of the cluster: what df shows for a volume without quota.</param>
-internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(ulong Capacity, ulong Free)> clusterSpace) : FuseHandler
+internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(ulong Capacity, ulong Free)> clusterSpace) : FuseHandler
 {
     protected VolumeClient Volume { get; } = volume;
 
-    protected StatsFile Stats { get; } = new(stats);
+    protected VirtualFiles Virtual { get; } = files;
+
+    /// <summary>
+    /// What the kernel is told as the generation of a regular file: another one in each life of the session. An inode that it knows from an earlier one, with its
+    /// pages and handles, it gives up when a look-up finds the new one (<c>fuse_stale_inode</c> in fs/fuse). Directories, and what has no bytes, go on.
+    /// </summary>
+    protected uint LifeOf(in InodeAttributes attributes) => attributes.IsRegular ? (uint)Volume.Session.Life : 0;
 
     public override void Lookup(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
-        if (StatsFile.IsName(r.NodeId, r.Name))
+        if (VirtualFiles.Find(r.NodeId, r.Name) is not Ino.None and var own)
         {
-            r.ReplyEntry(AttributeMapping.ToEntry(StatsFile.Attributes));
+            r.ReplyEntry(AttributeMapping.ToEntry(VirtualFiles.Attributes(own), life: 0));
             return;
         }
 
@@ -41,7 +47,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         var nameMs = telling.NameMs(r.NodeId, r.Name);
         if (nameMs > 0)
         {
-            r.ReplyEntry(AttributeMapping.ToEntry(default, nameMs));
+            r.ReplyEntry(AttributeMapping.ToEntry(default, life: 0, nameMs));
         }
         else
         {
@@ -89,13 +95,20 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
 
     public override void SetAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
-        if (r.NodeId == StatsFile.InodeNumber)
+        if (VirtualFiles.Contains(r.NodeId))
         {
             r.ReplyError(Errno.EPERM);
             return;
         }
 
-        var message = ToMessage(r.NodeId, r.In<FuseSetattrIn>());
+        var input = r.In<FuseSetattrIn>();
+        if ((input.Valid & FuseSetattrValid.FH) != 0 && self.Volume.Files.IsEnded(input.Fh))
+        {
+            r.ReplyError(Errno.EIO);
+            return;
+        }
+
+        var message = ToMessage(r.NodeId, input);
         if ((message.Fields & (SetAttrFields.KillSuidgid | SetAttrFields.Size)) == SetAttrFields.KillSuidgid && await self.LosesSetgidAsync(r))
         {
             message = message with { Fields = message.Fields | SetAttrFields.KillSetgid };
@@ -247,7 +260,7 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         using var telling = Volume.Leases.Tell(found.Lease);
         var attributesMs = telling.AttributesMs(found.Attributes.Ino);
         request.ReplyEntry(AttributeMapping.ToEntry(
-            found.Attributes, telling.NameMs(request.NodeId, request.Name), isVersioned ? attributesMs : 0));
+            found.Attributes, LifeOf(found.Attributes), telling.NameMs(request.NodeId, request.Name), isVersioned ? attributesMs : 0));
     }
 
     private static void ReplyXattr(FuseRequest request, Status status, ReadOnlyMemory<byte> value)
@@ -383,8 +396,8 @@ internal class VolumeFileSystem(VolumeClient volume, Func<string> stats, Func<(u
         ReplyEntry(request, found, isVersioned: false);
     }
 
-    private ValueTask<Found> AttributesAsync(ulong ino) => ino == StatsFile.InodeNumber
-        ? new ValueTask<Found>(new Found(Status.OK, StatsFile.Attributes, LeaseOffer.None))
+    private ValueTask<Found> AttributesAsync(ulong ino) => VirtualFiles.Contains(ino)
+        ? new ValueTask<Found>(new Found(Status.OK, VirtualFiles.Attributes(ino), LeaseOffer.None))
         : Volume.Namespace.GetAttrAsync(ino);
 
     private FuseKstatfs ToStatfs(in StatFsReply usage)

@@ -8,14 +8,14 @@ using EphemeralFs.Rpc.Messages;
 namespace EphemeralFs.FuseMount.Adapter;
 
 /// <summary>The kernel's operations on open files and directories, and locks.</summary>
-internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> stats, Func<(ulong Capacity, ulong Free)> clusterSpace)
-    : VolumeFileSystem(volume, stats, clusterSpace)
+internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles files, Func<(ulong Capacity, ulong Free)> clusterSpace)
+    : VolumeFileSystem(volume, files, clusterSpace)
 {
     public override void Open(FuseRequest request)
     {
-        if (request.NodeId == StatsFile.InodeNumber)
+        if (VirtualFiles.Contains(request.NodeId))
         {
-            request.ReplyOpen(Stats.Open(), FuseOpenFlags.DIRECT_IO);
+            request.ReplyOpen(Virtual.Open(request.NodeId), FuseOpenFlags.DIRECT_IO);
             return;
         }
 
@@ -38,7 +38,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
     public override void Create(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
-        if (StatsFile.IsName(r.NodeId, r.Name))
+        if (VirtualFiles.Find(r.NodeId, r.Name) != Ino.None)
         {
             r.ReplyError(Errno.EEXIST);
             return;
@@ -62,10 +62,10 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
     public override void Read(FuseRequest request)
     {
-        if (request.NodeId == StatsFile.InodeNumber)
+        if (VirtualFiles.Contains(request.NodeId))
         {
             var input = request.In<FuseReadIn>();
-            request.ReplyData(Stats.Read(input.Fh, input.Offset, (int)input.Size));
+            request.ReplyData(Virtual.Read(request.NodeId, input.Fh, input.Offset, (int)input.Size));
             return;
         }
 
@@ -114,7 +114,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
     public override void Flush(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
-        if (r.NodeId == StatsFile.InodeNumber)
+        if (VirtualFiles.Contains(r.NodeId))
         {
             r.ReplyOk();
             return;
@@ -122,6 +122,13 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
 
         var input = r.In<FuseFlushIn>();
         var errno = await self.Volume.Files.FlushAsync(input.Fh);
+        if (self.Volume.Files.IsEnded(input.Fh))
+        {
+            // Its locks went with its session; what the same process has locked since is not this handle's.
+            r.ReplyError(errno);
+            return;
+        }
+
         var status = await self.Volume.Locks.ReleaseOwnerAsync(operation, r.NodeId, input.LockOwner);
         ReplyStatus(r, errno != Errno.OK ? errno.ToStatus() : status);
     });
@@ -135,19 +142,24 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
     public override void Release(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
         var input = r.In<FuseReleaseIn>();
-        if (r.NodeId == StatsFile.InodeNumber)
+        if (VirtualFiles.Contains(r.NodeId))
         {
-            self.Stats.Close(input.Fh);
+            self.Virtual.Close(input.Fh);
             r.ReplyOk();
             return;
         }
 
-        if ((input.ReleaseFlags & FuseReleaseFlags.FLOCK_UNLOCK) != 0)
+        var isEnded = self.Volume.Files.IsEnded(input.Fh);
+        if (!isEnded && (input.ReleaseFlags & FuseReleaseFlags.FLOCK_UNLOCK) != 0)
         {
             await self.Volume.Locks.SetFlockAsync(operation, r.NodeId, input.LockOwner, wait: false, LockType.Unlock);
         }
 
-        await self.Volume.Locks.ReleaseHandleAsync(operation, r.NodeId, input.Fh);
+        if (!isEnded)
+        {
+            await self.Volume.Locks.ReleaseHandleAsync(operation, r.NodeId, input.Fh);
+        }
+
         await self.Volume.Files.CloseAsync(operation, input.Fh);
         ReplyStatus(r, Status.OK);
     });
@@ -165,6 +177,12 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
     public override void GetLk(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
         var input = r.In<FuseLkIn>();
+        if (self.Volume.Files.IsEnded(input.Fh))
+        {
+            r.ReplyError(Errno.EIO);
+            return;
+        }
+
         var (status, conflict) = await self.Volume.Locks.GetAsync(r.NodeId, input.Owner, ToRange(input.Lock));
         if (status != Status.OK)
         {
@@ -253,6 +271,13 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
     {
         var (self, wait) = state;
         var input = r.In<FuseLkIn>();
+        if (self.Volume.Files.IsEnded(input.Fh))
+        {
+            // Also to drop a lock: it was lost, and who does not hear that believes that he had it.
+            r.ReplyError(Errno.EIO);
+            return;
+        }
+
         var operation = self.Volume.Session.Begin(r.Unique, r.IsResent);
         try
         {
@@ -320,7 +345,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         {
             var attributes = self.Volume.Files.Overlay(entry.Attributes, out var isSettled);
             var attributesMs = telling.AttributesMs(entry.Ino);
-            return AttributeMapping.ToEntry(attributes, telling.NameMs(directory, entry.Name.Span), isSettled ? attributesMs : 0);
+            return AttributeMapping.ToEntry(attributes, self.LifeOf(attributes), telling.NameMs(directory, entry.Name.Span), isSettled ? attributesMs : 0);
         }
     }
 
@@ -330,7 +355,8 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, Func<string> sta
         KillPoint.Hit("node.before-reply");
         if (status == Status.OK)
         {
-            request.ReplyCreate(AttributeMapping.ToEntry(Volume.Files.Overlay(reply.Attributes), nameMs), new FuseOpenOut { Fh = handle, OpenFlags = CachingOf(reply) });
+            var attributes = Volume.Files.Overlay(reply.Attributes);
+            request.ReplyCreate(AttributeMapping.ToEntry(attributes, LifeOf(attributes), nameMs), new FuseOpenOut { Fh = handle, OpenFlags = CachingOf(reply) });
         }
         else
         {

@@ -29,6 +29,25 @@ internal sealed class MountedVolume : IDisposable
         _client = client;
     }
 
+    private static void Report(VolumeClient client, string volume, string directory, ILogger logger)
+    {
+        client.Fenced += (status, lost) => logger.LogWarning(
+            "{Directory}: the metadata server has ended the session of volume {Volume} ({Status}): open files fail with EIO until they are closed, locks are gone, "
+            + "and {Files} files lost {Bytes} bytes, which {Lost} lists",
+            directory, volume, status, lost.Count, lost.Sum(file => (long)file.Bytes), Path.Combine(directory, ".lost"));
+        client.Session.Reopened += status =>
+        {
+            if (status == Core.Status.OK)
+            {
+                logger.LogInformation("{Directory}: volume {Volume} has a new session, {Session:x}", directory, volume, client.Session.Id);
+            }
+            else
+            {
+                logger.LogError("{Directory}: {Reason}", directory, SessionFailed(volume, client.Session.Endpoint.Text, status));
+            }
+        };
+    }
+
     /// <summary>What the keeper keeps.</summary>
     public MountRecord Record { get; }
 
@@ -70,7 +89,8 @@ internal sealed class MountedVolume : IDisposable
             mounted = FuseMounter.Mount(request.Directory, mountOptions);
             var handler = CreateHandler(client, storage, request.Volume, holder);
             var connection = FuseConnection.Open(handler, ConnectionOptions(options, logger), mounted.Device);
-            holder.Connection = connection;
+            holder.Serve(connection, mounted.MountPoint);
+            Report(client, request.Volume, mounted.MountPoint, logger);
             var record = new MountRecord(
                 id, request.Volume, mounted.MountPoint, request.Options, metadataEndpoint, mounted.ByFusermount, connection.Negotiated);
             return new MountedVolume(record, memory, connection, client);
@@ -102,11 +122,12 @@ internal sealed class MountedVolume : IDisposable
         var client = CreateClient(record.Volume, record.MetadataEndpoint, options, storage, memory, holder);
         var handler = CreateHandler(client, storage, record.Volume, holder);
         var connection = FuseConnection.Resume(handler, ConnectionOptions(options, logger), record.Negotiated, [.. descriptors.Skip(1)]);
-        holder.Connection = connection;
+        holder.Serve(connection, record.Directory);
+        Report(client, record.Volume, record.Directory, logger);
 
-        // The metadata server may be away as well: requests wait for it, each with its deadline.
+        // The metadata server may be away as well: requests wait for it, each with its deadline. If it has ended the session meanwhile, another one is opened.
         var status = await client.OpenAsync();
-        if (status != Core.Status.OK)
+        if (status is not (Core.Status.OK or Core.Status.UnknownSession or Core.Status.StaleEpoch))
         {
             logger.LogError("{Directory}: {Reason}", record.Directory, SessionFailed(record.Volume, record.MetadataEndpoint, status));
         }
@@ -147,6 +168,9 @@ internal sealed class MountedVolume : IDisposable
         yield return ("ephemeralfs_node_write_cache_bytes", labels, _client.WriteBackBytes.Used);
         yield return ("ephemeralfs_node_grant_unused_bytes", labels, _client.Grants.UnusedBytes);
         yield return ("ephemeralfs_node_fenced", labels, _client.Session.IsFenced ? 1 : 0);
+        yield return ("ephemeralfs_node_fenced_total", labels, _client.Session.Life);
+        yield return ("ephemeralfs_node_lost_files_total", labels, _client.Lost.FileCount);
+        yield return ("ephemeralfs_node_lost_bytes_total", labels, _client.Lost.ByteCount);
         yield return ("ephemeralfs_node_notifications_total", labels, _connection.Notifier.Sent);
         yield return ("ephemeralfs_node_leases", labels, _client.Leases.Count);
         yield return ("ephemeralfs_node_lease_recalls_total", labels, _client.Leases.Recalls);
@@ -177,7 +201,7 @@ internal sealed class MountedVolume : IDisposable
     private static unsafe NodeMemory Layout(SharedMemory memory) => new(memory.Pointer, memory.Length);
 
     private static VolumeFileSystemData CreateHandler(VolumeClient client, NodeStorage storage, string volume, ConnectionHolder holder) =>
-        new(client, () => StatsText(client, volume, holder), storage.Servers.Space);
+        new(client, new VirtualFiles(() => StatsText(client, volume, holder), () => LostText(client)), storage.Servers.Space);
 
     private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger) => new()
     {
@@ -197,6 +221,9 @@ internal sealed class MountedVolume : IDisposable
         Line("volume", volume);
         Line("session", client.Session.Id.ToString("x", CultureInfo.InvariantCulture));
         Line("fenced", client.Session.IsFenced);
+        Line("sessions_ended", client.Session.Life);
+        Line("lost_files", client.Lost.FileCount);
+        Line("lost_bytes", client.Lost.ByteCount);
         Line("open_handles", client.Files.Table.HandleCount);
         Line("write_cache_used_bytes", client.WriteBackBytes.Used);
         Line("write_cache_capacity_bytes", client.WriteBackBytes.Capacity);
@@ -213,16 +240,48 @@ internal sealed class MountedVolume : IDisposable
         void Line(string name, object value) => text.Append(CultureInfo.InvariantCulture, $"{name}: {value}\n");
     }
 
+    /// <summary>A line for each file, fields separated by tabs; the path last.</summary>
+    private static string LostText(VolumeClient client)
+    {
+        var records = client.Lost.Read();
+        var text = new StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"# sessions ended: {client.Session.Life}, files: {client.Lost.FileCount}, bytes: {client.Lost.ByteCount}\n");
+        if (client.Lost.FileCount > (ulong)records.Count)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"# the oldest {client.Lost.FileCount - (ulong)records.Count} files are not listed any more\n");
+        }
+
+        text.Append("# time\tinode\tbytes\treason\tpath\n");
+        foreach (var file in records)
+        {
+            var reason = file.Reason == LostReason.SessionEnded ? "session-ended" : "write-back-failed";
+            var path = file.Path.Length == 0 ? "?" : file.Path.Replace("\n", "\\n", StringComparison.Ordinal);
+            text.Append(CultureInfo.InvariantCulture, $"{DateTime.UnixEpoch.AddTicks(file.TimeNs / 100):yyyy-MM-ddTHH:mm:ss.fffZ}\t{file.Ino}\t{file.Bytes}\t{reason}\t{path}\n");
+        }
+
+        return text.ToString();
+    }
+
     /// <summary>The client is made before the connection that its invalidations go to.</summary>
     private sealed class ConnectionHolder : IKernelCache
     {
         /// <summary>How long the kernel may take to forget a name, milliseconds.</summary>
         private const int ForgetNameMs = 100;
 
-        public FuseConnection? Connection { get; set; }
+        private string _mountPoint = "";
+
+        public FuseConnection? Connection { get; private set; }
 
         /// <summary>Whether the kernel may be about to get to know an inode.</summary>
         public Func<ulong, bool> IsOnItsWay { get; set; } = static _ => false;
+
+        public void Serve(FuseConnection connection, string mountPoint)
+        {
+            _mountPoint = mountPoint;
+            Connection = connection;
+        }
+
+        public IReadOnlyDictionary<ulong, string> FindPaths(IReadOnlySet<ulong> inodes) => OpenFilePaths.Find(_mountPoint, inodes);
 
         public async ValueTask InvalidateAsync(ulong ino)
         {

@@ -11,6 +11,7 @@ public sealed class OperationCounters
     private readonly long[] _counts = new long[256];
     private readonly long[] _errors = new long[256];
     private readonly long[] _ticks = new long[256];
+    private long _sessionsExpired;
 
     /// <summary>Counts a request that began at <paramref name="startTimestamp"/> of the <see cref="Stopwatch"/>.</summary>
     public void Count(Opcode opcode, long startTimestamp)
@@ -33,12 +34,16 @@ public sealed class OperationCounters
         }
     }
 
+    /// <summary>Counts a session that was ended because its node was silent, or did not acknowledge a recall.</summary>
+    public void SessionExpired() => Interlocked.Increment(ref _sessionsExpired);
+
     /// <summary>Requests of an opcode so far.</summary>
     public long CountOf(Opcode opcode) => Volatile.Read(ref _counts[(int)opcode - OpcodeBase]);
 
-    /// <summary>All counters that are not 0.</summary>
+    /// <summary>All counters of operations that are not 0, and of sessions.</summary>
     public IEnumerable<(string Name, string Labels, double Value)> Metrics()
     {
+        yield return ("ephemeralfs_metadata_sessions_expired_total", "", Interlocked.Read(ref _sessionsExpired));
         for (var i = 0; i < _counts.Length; i++)
         {
             var count = Volatile.Read(ref _counts[i]);

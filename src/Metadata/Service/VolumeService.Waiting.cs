@@ -491,8 +491,17 @@ internal sealed partial class VolumeService
         JournalGrantedLocks();
         Flush();
         AnswerLocks();
-        _logger.LogInformation(
-            "volume {Volume}: session {Session:x} of node {Node} {Reason}", Name, session.State.Id, session.State.Node, reason);
+        const string message = "volume {Volume}: session {Session:x} of node {Node} {Reason}";
+        if (reason == Closed)
+        {
+            _logger.LogInformation(message, Name, session.State.Id, session.State.Node, reason);
+        }
+        else
+        {
+            _counters.SessionExpired();
+            _logger.LogWarning(message, Name, session.State.Id, session.State.Node, reason);
+        }
+
         StorageNews?.Invoke();
 
         if (session.GrantRecall is { } waiters)

@@ -17,6 +17,9 @@ namespace EphemeralFs.Metadata.Service;
 /// </remarks>
 internal sealed partial class VolumeService : IDisposable
 {
+    /// <summary>Why most sessions end: their node wants it.</summary>
+    private const string Closed = "closed";
+
     private readonly Lock _lock = new();
     private readonly string _directory;
     private readonly MetadataOptions _options;
@@ -138,7 +141,7 @@ internal sealed partial class VolumeService : IDisposable
                 var status = Admit(call, out var session);
                 if (status == Status.OK)
                 {
-                    EndSession(session!, "closed");
+                    EndSession(session!, Closed);
                 }
 
                 if (status is Status.OK or Status.UnknownSession)

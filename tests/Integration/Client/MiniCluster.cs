@@ -17,11 +17,13 @@ internal sealed class MiniCluster : IDisposable
 {
     private readonly string _directory = Directory.CreateTempSubdirectory("efs-mini-").FullName;
     private readonly ulong _limitBytes;
+    private readonly int _sessionTimeoutMs;
     private readonly List<StorageHost?> _storage = [];
 
-    public MiniCluster(int storageServers = 2, ulong limitBytes = 0, long tierBytes = 256 << 20)
+    public MiniCluster(int storageServers = 2, ulong limitBytes = 0, long tierBytes = 256 << 20, int sessionTimeoutMs = 10_000)
     {
         _limitBytes = limitBytes;
+        _sessionTimeoutMs = sessionTimeoutMs;
         for (var i = 0; i < storageServers; i++)
         {
             Directory.CreateDirectory(Path.Combine(_directory, $"tier{i}"));
@@ -41,7 +43,7 @@ internal sealed class MiniCluster : IDisposable
 
     public void StartMetadata()
     {
-        Metadata = new MetadataHost(new MetadataOptions { StateDirectory = _directory, Endpoint = MetadataEndpoint, SessionTimeoutMs = 10_000 });
+        Metadata = new MetadataHost(new MetadataOptions { StateDirectory = _directory, Endpoint = MetadataEndpoint, SessionTimeoutMs = _sessionTimeoutMs });
         Metadata.UpdateServers(View());
         Metadata.Start();
     }
@@ -67,6 +69,13 @@ internal sealed class MiniCluster : IDisposable
 
     public ServerStatus[] View() => [.. _storage.Select((s, i) => new ServerStatus(
         ServerRole.Storage, (uint)i + 1, $"s{i}", StorageEndpoint(i).Text, "", 0, true, 0, s?.Tiers ?? [], []))];
+
+    /// <summary>Ends a session at the server, as its time-out would.</summary>
+    public async Task EndSessionAsync(CallHeader session)
+    {
+        using var admin = new RpcClient(MetadataEndpoint);
+        Assert.Equal(Status.OK, (await admin.CallAsync<CloseSessionRequest, Empty>(default, session)).Status);
+    }
 
     public TestNode NewNode(string name, long cacheBytes = 16 << 20) => new(this, name, cacheBytes);
 
@@ -97,7 +106,11 @@ internal sealed class TestNode : IKernelCache, IDisposable
         _memory = memory!;
         _servers.Update(cluster.View());
         Volume = Open();
+        Assert.Equal(Status.OK, Opened);
     }
+
+    /// <summary>What opening or resuming the session came to.</summary>
+    public Status Opened { get; private set; }
 
     public VolumeClient Volume { get; private set; }
 
@@ -110,6 +123,19 @@ internal sealed class TestNode : IKernelCache, IDisposable
     {
         Volume.Dispose();
         Volume = Open();
+    }
+
+    /// <summary>Ends the session at the server and has the node find out; completes when it has another one.</summary>
+    public async Task<IReadOnlyList<LostFile>> LoseSessionAsync()
+    {
+        var lost = new TaskCompletionSource<IReadOnlyList<LostFile>>();
+        var reopened = new TaskCompletionSource<Status>();
+        Volume.Fenced += (_, files) => lost.TrySetResult(files);
+        Volume.Session.Reopened += status => reopened.TrySetResult(status);
+        await _cluster.EndSessionAsync(Volume.Session.Header!.Value);
+        Assert.Equal(Status.UnknownSession, (await Volume.Session.QueryAsync<GetAttrRequest, EntryReply>(new(Ino.Root))).Status);
+        Assert.Equal(Status.OK, await reopened.Task);
+        return await lost.Task;
     }
 
     public async Task<T> Do<T>(Func<EphemeralFs.Client.Session.Operation, ValueTask<T>> work)
@@ -180,6 +206,8 @@ internal sealed class TestNode : IKernelCache, IDisposable
 
     public ValueTask RecallAttributesAsync(ulong ino) => default;
 
+    public IReadOnlyDictionary<ulong, string> FindPaths(IReadOnlySet<ulong> inodes) => inodes.ToDictionary(ino => ino, ino => $"/somewhere/{ino}");
+
     public static byte[] Bytes(string text) => System.Text.Encoding.UTF8.GetBytes(text);
 
     public void Dispose()
@@ -199,7 +227,7 @@ internal sealed class TestNode : IKernelCache, IDisposable
             new BlockStore(_servers, new BlockCache(8 << 20), 10_000),
             this,
             10_000);
-        Assert.Equal(Status.OK, volume.OpenAsync().AsTask().GetAwaiter().GetResult());
+        Opened = volume.OpenAsync().AsTask().GetAwaiter().GetResult();
         return volume;
     }
 }

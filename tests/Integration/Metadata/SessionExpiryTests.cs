@@ -50,6 +50,32 @@ public class SessionExpiryTests : MetadataFixture
         never.SetResult();
     }
 
+    /// <summary>What was prepared while the session lived comes too late, whoever holds the file and the locks by then.</summary>
+    [Fact]
+    public async Task Nothing_of_a_session_that_has_ended_is_accepted()
+    {
+        var late = await NodeAsync("late");
+        var file = (await late.CreateAsync("f")).Value.Attributes.Ino;
+        Assert.Equal(Status.OK, (await late.LockAsync(file, 1, LockType.Write)).Status);
+        await UntilAsync(() => Metric("ephemeralfs_metadata_sessions") == 0, "the session expires");
+        Assert.Equal(1, Metric("ephemeralfs_metadata_sessions_expired_total"));
+
+        Assert.Equal(Status.UnknownSession, (await late.WriteInlineAsync(file, "late")).Status);
+        Assert.Equal(Status.UnknownSession, (await late.CallAsync<SetAttrRequest, EntryReply>(new(file, SetAttrFields.Size, 0, 0, 0, 5, 0, 0))).Status);
+        Assert.Equal(Status.UnknownSession, (await late.LockAsync(file, 1, LockType.Write)).Status);
+        Assert.Equal(Status.UnknownSession, (await late.LockAsync(file, 1, LockType.Unlock)).Status);
+        Assert.Equal(Status.UnknownSession, (await late.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(4096, 1, 1))).Status);
+        Assert.Equal(Status.UnknownSession, (await late.OpenFileAsync(file, OpenFlags.Write)).Status);
+        Assert.Equal(Status.UnknownSession, (await late.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")))).Status);
+        Assert.Equal(Status.UnknownSession, (await late.ReadAsync<RenewSessionRequest, Empty>(default)).Status);
+        Assert.NotEqual(Status.OK, await late.TryResumeAsync());
+
+        var other = await NodeAsync("other");
+        var found = (await other.ReadAsync<LookupRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")))).Value.Attributes;
+        Assert.Equal((file, 0UL), (found.Ino, found.Size));
+        Assert.Equal(Status.OK, (await other.LockAsync(file, 1, LockType.Write)).Status);
+    }
+
     [Fact]
     public async Task After_a_restart_every_session_has_its_time_out_again()
     {

@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
+using EphemeralFs.Core;
+using EphemeralFs.Interop;
 
 namespace EphemeralFs.Tests.Mount.Faults;
 
@@ -9,6 +11,9 @@ namespace EphemeralFs.Tests.Mount.Faults;
 /// <param name="Name">Its <c>--name</c>; empty if it has none.</param>
 internal sealed record ClusterProcess(int Pid, string Role, string Name)
 {
+    private const int SIGCONT = 18;
+    private const int SIGSTOP = 19;
+
     private static readonly string[] Roles = ["up", "controller", "metadata", "storage", "keeper", "node"];
 
     /// <summary>The processes that belong to the cluster of a state directory now. Those that only wait to be reaped are none.</summary>
@@ -29,6 +34,12 @@ internal sealed record ClusterProcess(int Pid, string Role, string Name)
         }
     }
 
+    /// <summary>Stops it until <see cref="Continue"/>.</summary>
+    public void Stop() => Signal(SIGSTOP);
+
+    /// <summary>Lets it go on.</summary>
+    public void Continue() => Signal(SIGCONT);
+
     /// <summary>For how long it has been running; nothing of a process that is gone.</summary>
     public TimeSpan Age()
     {
@@ -48,6 +59,15 @@ internal sealed record ClusterProcess(int Pid, string Role, string Name)
     {
         long resident = long.Parse(File.ReadAllText($"/proc/{Pid}/statm").Split(' ')[1], CultureInfo.InvariantCulture) * Environment.SystemPageSize;
         return (Directory.EnumerateFileSystemEntries($"/proc/{Pid}/fd").Count(), Directory.EnumerateDirectories($"/proc/{Pid}/task").Count(), resident);
+    }
+
+    private void Signal(int signal)
+    {
+        Assert.Equal(Errno.OK, ProcessControl.OpenPidFd(Pid, out var process));
+        using (process)
+        {
+            Assert.Equal(Errno.OK, ProcessControl.Signal(process!, signal));
+        }
     }
 
     private static ClusterProcess? Read(string directory, string state)
