@@ -96,8 +96,8 @@ public sealed class VolumeClient : IDisposable
     {
         var told = Leases.BeginRecallOfEverything();
         var ended = Files.Table.EndSession();
-        var dirty = ended.Where(file => file.SegmentCount > 0).Select(file => file.Ino).ToHashSet();
-        var paths = dirty.Count > 0 ? _kernel.FindPaths(dirty) : new Dictionary<ulong, string>();
+        var paths = _kernel.FindPaths(ended.Select(file => file.Ino).ToHashSet());
+        Files.EndedPaths = paths;
         var lost = new List<LostFile>();
         foreach (var file in ended)
         {

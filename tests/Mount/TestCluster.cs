@@ -45,20 +45,36 @@ public sealed class TestCluster : IDisposable
     public void Mount(string directory, string node, IReadOnlyDictionary<string, string>? environment = null, params string[] options) =>
         With(Program(60, ["mount", "tmp", directory, "--node", node, .. options]), environment).Run().MustSucceed();
 
-    /// <summary>The program, told to use this cluster.</summary>
-    public Command Program(int seconds, params string[] arguments)
+    /// <summary>The same through a node in a network of its own, without metrics, which nobody could reach there.</summary>
+    internal void MountIn(Faults.NetworkOfItsOwn network, string directory, string node, IReadOnlyDictionary<string, string>? environment = null)
     {
-        string root = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(root, "EphemeralFs.sln")))
-        {
-            root = Path.GetDirectoryName(root) ?? throw new InvalidOperationException($"no EphemeralFs.sln above {AppContext.BaseDirectory}");
-        }
-        // HOME is the caller's: the launcher may have to build, and dotnet wants it.
-        return new Command(Home, seconds, Path.Combine(root, "ephemeralfs"), arguments)
-            .With("EPHEMERALFS_STATE", State)
-            .With("HOME", Environment.GetEnvironmentVariable("HOME") ?? "/root")
-            .With("PATH", Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin");
+        string[] command = network.Enter(Launcher, "mount", "tmp", directory, "--node", node);
+        With(With(new Command(Home, 60, command[0], command[1..])), environment).With("EPHEMERALFS_METRICS", "off").Run().MustSucceed();
     }
+
+    /// <summary>The program, told to use this cluster.</summary>
+    public Command Program(int seconds, params string[] arguments) => With(new Command(Home, seconds, Launcher, arguments));
+
+    private static string Launcher => Path.Combine(Root, "ephemeralfs");
+
+    private static string Root
+    {
+        get
+        {
+            string root = AppContext.BaseDirectory;
+            while (!File.Exists(Path.Combine(root, "EphemeralFs.sln")))
+            {
+                root = Path.GetDirectoryName(root) ?? throw new InvalidOperationException($"no EphemeralFs.sln above {AppContext.BaseDirectory}");
+            }
+            return root;
+        }
+    }
+
+    // HOME is the caller's: the launcher may have to build, and dotnet wants it.
+    private Command With(Command command) => command
+        .With("EPHEMERALFS_STATE", State)
+        .With("HOME", Environment.GetEnvironmentVariable("HOME") ?? "/root")
+        .With("PATH", Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin");
 
     /// <summary>Stops the cluster, which must succeed, and removes its directory.</summary>
     public void Dispose() => Stop().MustSucceed();

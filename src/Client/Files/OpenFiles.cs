@@ -15,6 +15,9 @@ public sealed class OpenFiles(
     /// <summary>What the kernel's pages of closed files agree with.</summary>
     internal PageVersions Pages { get; } = new();
 
+    /// <summary>Where files of sessions that have ended were open, for what is still found to be lost of them.</summary>
+    internal IReadOnlyDictionary<ulong, string> EndedPaths { get; set; } = new Dictionary<ulong, string>();
+
     /// <summary>The table of handles.</summary>
     public FileTable Table { get; } = table;
 
@@ -125,7 +128,7 @@ public sealed class OpenFiles(
             if (isPage && IsEnded(handle))
             {
                 // Nobody hears of this but who calls msync: it belongs to what the end of the session has cost.
-                lost.Add(new LostFile(Clock.NowNs(), record.Ino, (ulong)data.Length, LostReason.SessionEnded, ""));
+                lost.Add(new LostFile(Clock.NowNs(), record.Ino, (ulong)data.Length, LostReason.SessionEnded, EndedPaths.GetValueOrDefault(record.Ino, "")));
             }
 
             return (NoFile(handle), 0, offset);

@@ -97,6 +97,7 @@ public sealed class MetadataSession : IDisposable
 
     /// <summary>
     /// Runs when the server has ended the session: writes off what belonged to it and makes the kernel forget. Another session is opened when it completes.
+    /// It touches the memory only before it waits for anything: the memory may be gone after that.
     /// </summary>
     public Func<Status, Task> Ended { get; set; } = static _ => Task.CompletedTask;
 
@@ -123,7 +124,7 @@ public sealed class MetadataSession : IDisposable
         var connecting = _client.ConnectAsync(_deadlineMs).AsTask();
         var first = await Task.WhenAny(opened, connecting);
         var status = first == opened ? await opened : await connecting;
-        if (status is Status.OK or Status.UnknownSession or Status.StaleEpoch)
+        if (status != Status.NoSuchVolume)
         {
             _renewal.Change(_renewEveryMs, _renewEveryMs);
             Watch();
@@ -389,7 +390,18 @@ public sealed class MetadataSession : IDisposable
     {
         try
         {
-            await Ended(status);
+            Task ended;
+            lock (_lock)
+            {
+                if (_disposed)
+                {
+                    return;
+                }
+
+                ended = Ended(status);
+            }
+
+            await ended;
         }
         catch (Exception exception)
         {

@@ -38,13 +38,15 @@ public class SessionEndTests
         await b.Close(theirs);
         await MustFailAsync(a, old);
         var fresh = await a.Open("f", HandleFlags.Write);
-        Assert.Equal([.. Bytes(1000, 4), .. Bytes(300_000, 1)[1000..]], await a.Read(fresh, 0, 400_000));
+        byte[] expected = [.. Bytes(1000, 4), .. Bytes(300_000, 1)[1000..]];
+        Assert.Equal(expected, await a.Read(fresh, 0, 400_000));
         await a.Write(fresh, 1000, Bytes(1000, 5));
         await MustFailAsync(a, old);
         await CloseAsync(a, old);
         await a.Close(fresh);
         var read = await b.Open("f");
-        Assert.Equal([.. Bytes(1000, 4), .. Bytes(1000, 5)], await b.Read(read, 0, 2000));
+        expected = [.. Bytes(1000, 4), .. Bytes(1000, 5)];
+        Assert.Equal(expected, await b.Read(read, 0, 2000));
         Assert.Equal(0, a.Files.Table.HandleCount);
     }
 
@@ -180,7 +182,7 @@ public class SessionEndTests
         Assert.Equal(Errno.EIO.ToStatus(), (await node.Files.SeekAsync(handle, 0, 3)).Status);
     }
 
-    private static Task CloseAsync(TestNode node, ulong handle) => node.Do(async o =>
+    private static Task<int> CloseAsync(TestNode node, ulong handle) => node.Do(async o =>
     {
         await node.Files.CloseAsync(o, handle);
         return 0;
