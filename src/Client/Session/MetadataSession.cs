@@ -32,10 +32,11 @@ public sealed class MetadataSession : IDisposable
     private int _renewEveryMs = Limits.SessionTimeoutMs / 4;
     private bool _isSilent;
     private RpcPeer? _peer;
+    private readonly Lock _ending = new(); // held while Ended touches the memory, and to dispose; requests never wait for it
     private readonly Lock _lock = new(); // guards what follows; the memory goes after _disposed was set
     private volatile Identity? _current; // null while there is no session
     private TaskCompletionSource<Identity?>? _opening; // set while one is being opened, or is going to be
-    private bool _disposed;
+    private volatile bool _disposed;
 
     /// <summary>Prepares a session; <see cref="OpenAsync"/> opens it.</summary>
     /// <param name="endpoint">The volume's metadata server.</param>
@@ -216,10 +217,13 @@ public sealed class MetadataSession : IDisposable
     public void Dispose()
     {
         TaskCompletionSource<Identity?>? opening;
-        lock (_lock)
+        lock (_ending)
         {
-            _disposed = true;
-            opening = _opening;
+            lock (_lock)
+            {
+                _disposed = true;
+                opening = _opening;
+            }
         }
 
         opening?.TrySetResult(null);
@@ -391,7 +395,7 @@ public sealed class MetadataSession : IDisposable
         try
         {
             Task ended;
-            lock (_lock)
+            lock (_ending)
             {
                 if (_disposed)
                 {

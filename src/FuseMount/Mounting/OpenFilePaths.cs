@@ -38,9 +38,11 @@ public static class OpenFilePaths
     private static void Look(string process, string device, IReadOnlySet<ulong> inodes, Dictionary<ulong, string> found)
     {
         HashSet<ulong>? mounts = null;
-        foreach (string descriptor in Directory.EnumerateFileSystemEntries(Path.Combine(process, "fd")))
+
+        // Not the links in fd: .NET asks what they lead to, and that would be a request to the mount.
+        foreach (string descriptor in Directory.EnumerateFiles(Path.Combine(process, "fdinfo")))
         {
-            string[] info = File.ReadAllLines(Path.Combine(process, "fdinfo", Path.GetFileName(descriptor)));
+            string[] info = File.ReadAllLines(descriptor);
             if (Field(info, "ino:") is not { } ino || !inodes.Contains(ino) || found.ContainsKey(ino))
             {
                 continue;
@@ -48,7 +50,7 @@ public static class OpenFilePaths
 
             // Other file systems have the same inode numbers.
             mounts ??= [.. MountTable.Parse(File.ReadLines(Path.Combine(process, "mountinfo"))).Where(m => m.Device == device).Select(m => (ulong)m.MountId)];
-            if (Field(info, "mnt_id:") is { } id && mounts.Contains(id) && new FileInfo(descriptor).LinkTarget is { } path)
+            if (Field(info, "mnt_id:") is { } id && mounts.Contains(id) && new FileInfo(Path.Combine(process, "fd", Path.GetFileName(descriptor))).LinkTarget is { } path)
             {
                 found.Add(ino, path);
             }
