@@ -29,18 +29,21 @@ public sealed class VolumeClient : IDisposable
         Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs)
     {
         Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs);
+        Attributes = new AttributeCache(Leases, () => Session!.LeaseMs);
+        Names = new KnownNames(Leases, () => Session!.LeaseMs);
         var recalls = new RecallHandler(this, kernel);
         Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs);
         Grants = new GrantPool(Session, memory);
         _arena = new SegmentArena(memory);
         var table = new FileTable(memory, _arena);
         var layouts = new LayoutLoader(Session);
-        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table);
+        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Attributes);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Leases);
-        Namespace = new VolumeNamespace(Session, Grants, Files, Leases);
+        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Names);
+        Namespace = new VolumeNamespace(Session, Grants, Files, Leases, Attributes, Names);
         Locks = new VolumeLocks(Session, memory.IsInherited);
+        Session.Fenced += _ => ForgetEverything();
     }
 
     /// <summary>The session with the metadata server.</summary>
@@ -51,6 +54,12 @@ public sealed class VolumeClient : IDisposable
 
     /// <summary>What the kernel may cache of names and attributes.</summary>
     public LeaseTable Leases { get; }
+
+    /// <summary>What the node itself caches of attributes.</summary>
+    public AttributeCache Attributes { get; }
+
+    /// <summary>Directories of which it knows every name.</summary>
+    public KnownNames Names { get; }
 
     /// <summary>Open files.</summary>
     public OpenFiles Files { get; }
@@ -76,6 +85,13 @@ public sealed class VolumeClient : IDisposable
     }
 
     public void Dispose() => Session.Dispose();
+
+    /// <summary>What the node has leased it must ask for again.</summary>
+    internal void ForgetEverything()
+    {
+        Attributes.ForgetEverything();
+        Names.ForgetEverything();
+    }
 
     internal async ValueTask GoThroughAsync(FileNode file, IKernelCache kernel)
     {

@@ -1,5 +1,6 @@
 using System.Numerics;
 using EphemeralFs.Client.Blocks;
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
@@ -9,7 +10,8 @@ using EphemeralFs.Rpc.Messages;
 namespace EphemeralFs.Client.Files;
 
 /// <summary>The write path from the write-back cache on: segments become blocks on storage servers, then extents in the metadata.</summary>
-public sealed class FileFlusher(MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files)
+public sealed class FileFlusher(MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files,
+    AttributeCache attributes)
 {
     /// <summary>Block writes of one file in flight: enough to keep several servers busy.</summary>
     private const int BlocksInFlight = 4;
@@ -98,7 +100,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
 
             var flags = CommitFlags.Append | (killSuidgid ? CommitFlags.KillSuidgid : CommitFlags.None);
             var request = new CommitRequest(file.Ino, flags, (ulong)data.Length, [new Extent(0, (ulong)data.Length, blockId, 0, server)], default);
-            var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request);
+            var result = await AskToCommitAsync(operation, request);
             grants.Return(reserve - (long)result.Value.ChargedBytes);
             if (!result.IsOk)
             {
@@ -230,11 +232,24 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
         }
     }
 
+    private async ValueTask<RpcResult<CommitReply>> AskToCommitAsync(Operation operation, CommitRequest request, long time = 0)
+    {
+        var change = attributes.Begin(request.Ino);
+        var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request, time);
+        var question = attributes.End(change);
+        if (result.IsOk)
+        {
+            attributes.Learn(question, result.Value.Attributes, result.Flags);
+        }
+
+        return result;
+    }
+
     private async ValueTask<Errno> SendCommitAsync(FileNode file, List<int> done, CommitRequest request, long time)
     {
         KillPoint.Hit("node.before-commit");
         var operation = session.Begin();
-        var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request, time);
+        var result = await AskToCommitAsync(operation, request, time);
         operation.Complete();
         KillPoint.Hit("node.after-commit");
         if (!result.IsOk)
