@@ -33,6 +33,8 @@ public sealed class VolumeClient : IDisposable
         Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs);
         Lost = new LostLog(memory);
         _kernel = kernel;
+        Attributes = new AttributeCache(Leases, () => Session!.LeaseMs);
+        Names = new KnownNames(Leases, () => Session!.LeaseMs);
         _recalls = new RecallHandler(this, kernel);
         Session = new MetadataSession(metadata, volume, node, memory, _recalls, deadlineMs) { Ended = EndSessionAsync };
         Session.Silent += DropPages;
@@ -40,11 +42,11 @@ public sealed class VolumeClient : IDisposable
         _arena = new SegmentArena(memory);
         var table = new FileTable(memory, _arena);
         var layouts = new LayoutLoader(Session);
-        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Lost);
+        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Attributes, Lost);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Leases, Lost);
-        Namespace = new VolumeNamespace(Session, Grants, Files, Leases);
+        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Names, Lost);
+        Namespace = new VolumeNamespace(Session, Grants, Files, Leases, Attributes, Names);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
 
@@ -56,6 +58,12 @@ public sealed class VolumeClient : IDisposable
 
     /// <summary>What the kernel may cache of names and attributes.</summary>
     public LeaseTable Leases { get; }
+
+    /// <summary>What the node itself caches of attributes.</summary>
+    public AttributeCache Attributes { get; }
+
+    /// <summary>Directories of which it knows every name.</summary>
+    public KnownNames Names { get; }
 
     /// <summary>Open files.</summary>
     public OpenFiles Files { get; }
@@ -95,6 +103,7 @@ public sealed class VolumeClient : IDisposable
     private async Task EndSessionAsync(Status reason)
     {
         var told = Leases.BeginRecallOfEverything();
+        ForgetEverything();
         var ended = Files.Table.EndSession();
         var paths = _kernel.FindPaths(ended.Select(file => file.Ino).ToHashSet());
         Files.EndedPaths = paths;
@@ -126,6 +135,13 @@ public sealed class VolumeClient : IDisposable
         {
             _ = _kernel.InvalidateAsync(file.Ino).AsTask();
         }
+    }
+
+    /// <summary>What the node has leased it must ask for again.</summary>
+    internal void ForgetEverything()
+    {
+        Attributes.ForgetEverything();
+        Names.ForgetEverything();
     }
 
     internal async ValueTask GoThroughAsync(FileNode file, IKernelCache kernel)

@@ -1,5 +1,15 @@
 namespace EphemeralFs.Core;
 
+/// <summary>See <see cref="InodeAttributes.Flags"/>.</summary>
+[Flags]
+public enum InodeFlags : uint
+{
+    None = 0,
+
+    /// <summary>The inode has extended attributes. Without it every <c>getxattr</c> is ENODATA: the kernel asks for <c>security.capability</c> before writes.</summary>
+    HasXattrs = 1,
+}
+
 /// <summary>What <c>stat(2)</c> tells of an inode, as the metadata server keeps it.</summary>
 public record struct InodeAttributes
 {
@@ -41,6 +51,9 @@ public record struct InodeAttributes
 
     /// <summary>Grows with every change of the file's bytes or layout; equal versions mean equal contents.</summary>
     public ulong DataVersion;
+
+    /// <summary>What else a node wants to know without asking.</summary>
+    public InodeFlags Flags;
 
     public readonly bool IsDirectory => (Mode & FileMode.TypeMask) == FileMode.Directory;
     public readonly bool IsRegular => (Mode & FileMode.TypeMask) == FileMode.Regular;

@@ -23,6 +23,7 @@ public static class WireExtensions
         w.I64(a.CtimeNs);
         w.I64(a.BtimeNs);
         w.U64(a.DataVersion);
+        w.U32((uint)a.Flags);
     }
 
     public static InodeAttributes Attributes(this ref WireReader r) => new()
@@ -41,6 +42,7 @@ public static class WireExtensions
         CtimeNs = r.I64(),
         BtimeNs = r.I64(),
         DataVersion = r.U64(),
+        Flags = (InodeFlags)r.U32(),
     };
 
     public static void Extents(this ref WireWriter w, Extent[] extents)

@@ -1,5 +1,6 @@
 using System.Numerics;
 using EphemeralFs.Client.Blocks;
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
@@ -10,7 +11,8 @@ namespace EphemeralFs.Client.Files;
 
 /// <summary>The write path from the write-back cache on: segments become blocks on storage servers, then extents in the metadata.</summary>
 public sealed class FileFlusher(
-    MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files, LostLog lost)
+    MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files, AttributeCache attributes,
+    LostLog lost)
 {
     /// <summary>Block writes of one file in flight: enough to keep several servers busy.</summary>
     private const int BlocksInFlight = 4;
@@ -113,7 +115,7 @@ public sealed class FileFlusher(
 
             var flags = CommitFlags.Append | (killSuidgid ? CommitFlags.KillSuidgid : CommitFlags.None);
             var request = new CommitRequest(file.Ino, flags, (ulong)data.Length, [new Extent(0, (ulong)data.Length, blockId, 0, server)], default);
-            var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request);
+            var result = await AskToCommitAsync(operation, request);
             grants.Return(reserve - (long)result.Value.ChargedBytes, file.Life);
             if (!result.IsOk)
             {
@@ -255,11 +257,24 @@ public sealed class FileFlusher(
         }
     }
 
+    private async ValueTask<RpcResult<CommitReply>> AskToCommitAsync(Operation operation, CommitRequest request, long time = 0)
+    {
+        var change = attributes.Begin(request.Ino);
+        var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request, time);
+        var question = attributes.End(change);
+        if (result.IsOk)
+        {
+            attributes.Learn(question, result.Value.Attributes, result.Flags);
+        }
+
+        return result;
+    }
+
     private async ValueTask<Errno> SendCommitAsync(FileNode file, List<int> done, CommitRequest request, long time)
     {
         KillPoint.Hit("node.before-commit");
         var operation = session.BeginFor(file.Life);
-        var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request, time);
+        var result = await AskToCommitAsync(operation, request, time);
         operation.Complete();
         KillPoint.Hit("node.after-commit");
         if (!result.IsOk)

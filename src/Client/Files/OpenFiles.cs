@@ -10,7 +10,7 @@ namespace EphemeralFs.Client.Files;
 /// <summary>What a program does with open files: open, read, write, flush, close, and the calls that change where bytes are.</summary>
 public sealed class OpenFiles(
     MetadataSession session, GrantPool grants, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts,
-    Func<ulong, ValueTask> writeBackPages, LeaseTable leases, LostLog lost)
+    Func<ulong, ValueTask> writeBackPages, AttributeCache attributes, KnownNames names, LostLog lost)
 {
     /// <summary>What the kernel's pages of closed files agree with.</summary>
     internal PageVersions Pages { get; } = new();
@@ -44,7 +44,20 @@ public sealed class OpenFiles(
 
         try
         {
+            // Only cutting it changes the file.
+            var change = (open & OpenFlags.Truncate) != 0 ? attributes.Begin(ino) : default;
+            var question = attributes.Ask();
             var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(ino, operation.Unique, open));
+            if ((open & OpenFlags.Truncate) != 0)
+            {
+                question = attributes.End(change);
+            }
+
+            if (result.IsOk)
+            {
+                attributes.Learn(question, result.Value.Attributes, result.Flags);
+            }
+
             if (cut is not null && result.IsOk)
             {
                 flusher.Discard(known!, cut);
@@ -76,11 +89,20 @@ public sealed class OpenFiles(
             return (Errno.EMFILE.ToStatus(), 0, default, LeaseOffer.None);
         }
 
-        var asked = leases.Ask();
+        names.MayExist(parent, name.Span);
+        var change = attributes.Begin(parent);
         var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
         var result = await session.MutateAsync<CreateRequest, OpenReply>(operation, request);
+        var question = attributes.End(change);
+        names.MayExist(parent, name.Span);
+        names.Extend(parent, change.Offer, result.Flags);
+        if (result.IsOk)
+        {
+            attributes.Learn(question, result.Value.Attributes, result.Flags);
+        }
+
         var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, result);
-        return (opened, handled, reply, asked.With(result.Flags));
+        return (opened, handled, reply, change.Offer.With(result.Flags));
     }
 
     /// <summary>Makes a file without a name and opens it.</summary>
@@ -229,20 +251,32 @@ public sealed class OpenFiles(
     /// <summary>The server's attributes of an inode with what this node has not committed yet.</summary>
     public async ValueTask<Found> GetAttrAsync(ulong ino)
     {
-        var asked = leases.Ask();
-        return See(asked, await session.QueryAsync<GetAttrRequest, EntryReply>(new(ino)));
+        if (attributes.TryGet(ino, out var known, out var lease))
+        {
+            return See(known, lease);
+        }
+
+        var question = attributes.Ask();
+        return See(question, await session.QueryAsync<GetAttrRequest, EntryReply>(new(ino)));
     }
 
-    /// <summary>An answer of the server as a program on this node sees it. What this node is writing, or may be, is not cached: it changes without a recall.</summary>
-    internal Found See(in LeaseOffer asked, in RpcResult<EntryReply> result)
+    /// <summary>An answer of the server as a program on this node sees it.</summary>
+    internal Found See(in AttributeCache.Question question, in RpcResult<EntryReply> result)
     {
         if (!result.IsOk)
         {
-            return new Found(result.Status, default, asked.With(result.Flags));
+            return new Found(result.Status, default, question.Offer.With(result.Flags));
         }
 
-        var attributes = Overlay(result.Value.Attributes, out var isSettled);
-        return new Found(Status.OK, attributes, asked.With(isSettled ? result.Flags : result.Flags & ~FrameFlags.AttributesLeased));
+        attributes.Learn(question, result.Value.Attributes, result.Flags);
+        return See(result.Value.Attributes, question.Offer.With(result.Flags));
+    }
+
+    /// <summary>What this node is writing, or may be, its kernel does not cache: it changes without a recall.</summary>
+    private Found See(in InodeAttributes committed, LeaseOffer lease)
+    {
+        var seen = Overlay(committed, out var isSettled);
+        return new Found(Status.OK, seen, isSettled ? lease : lease with { Granted = lease.Granted & ~FrameFlags.AttributesLeased });
     }
 
     /// <summary>Attributes as a program on this node sees them.</summary>
@@ -272,7 +306,7 @@ public sealed class OpenFiles(
         var file = (request.Fields & ordered) == 0 ? null : Table.Find(request.Ino);
         if (file is null)
         {
-            var result = await session.MutateAsync<SetAttrRequest, EntryReply>(operation, request);
+            var result = await AskToSetAsync(operation, request);
             return (result.Status, result.IsOk ? Overlay(result.Value.Attributes) : default);
         }
 
@@ -284,7 +318,7 @@ public sealed class OpenFiles(
 
         return await ChangeAsync(file, async () =>
         {
-            var result = await session.MutateAsync<SetAttrRequest, EntryReply>(operation, request);
+            var result = await AskToSetAsync(operation, request);
             if (result.IsOk)
             {
                 lock (file.Lock)
@@ -303,6 +337,19 @@ public sealed class OpenFiles(
         });
     }
 
+    private async ValueTask<RpcResult<EntryReply>> AskToSetAsync(Operation operation, SetAttrRequest request)
+    {
+        var change = attributes.Begin(request.Ino);
+        var result = await session.MutateAsync<SetAttrRequest, EntryReply>(operation, request);
+        var question = attributes.End(change);
+        if (result.IsOk)
+        {
+            attributes.Learn(question, result.Value.Attributes, result.Flags);
+        }
+
+        return result;
+    }
+
     /// <summary>fallocate(2).</summary>
     public async ValueTask<Status> FallocateAsync(Operation operation, ulong handle, uint mode, ulong offset, ulong length, bool killSuidgid)
     {
@@ -313,7 +360,9 @@ public sealed class OpenFiles(
 
         return (await ChangeAsync(file, async () =>
         {
+            var changing = attributes.Begin(file.Ino);
             var result = await session.MutateAsync<FallocateRequest, EntryReply>(operation, new(file.Ino, mode, offset, length, killSuidgid));
+            attributes.End(changing);
             return (Relearn(file, result.Status, result.Value.Attributes), default);
         })).Status;
     }
@@ -340,7 +389,9 @@ public sealed class OpenFiles(
         var (status, _) = await ChangeAsync(target, async () =>
         {
             var request = new CloneRequest(source.Ino, sourceOffset, target.Ino, targetOffset, length);
+            var changing = attributes.Begin(target.Ino);
             var result = await session.MutateAsync<CloneRequest, CloneReply>(operation, request);
+            attributes.End(changing);
             copied = result.Value.Copied;
             return (Relearn(target, result.Status, result.Value.Attributes), default);
         });

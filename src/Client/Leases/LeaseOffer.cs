@@ -8,6 +8,9 @@ namespace EphemeralFs.Client.Leases;
 /// <param name="Granted">Flags of the answer.</param>
 public readonly record struct LeaseOffer(long Sequence, long AskedMs, FrameFlags Granted)
 {
+    /// <summary>For how many milliseconds at most the kernel may be told something; less than the lease lasts when the node had it for a while.</summary>
+    public int MaxMs { get; init; } = int.MaxValue;
+
     /// <summary>Nothing may be cached.</summary>
     public static readonly LeaseOffer None;
 

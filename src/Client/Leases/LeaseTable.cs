@@ -81,6 +81,15 @@ public sealed class LeaseTable
     /// <summary>A question goes out, whose answer may be told with a time-out.</summary>
     public LeaseOffer Ask() => new(Volatile.Read(ref _sequence), Environment.TickCount64, FrameFlags.None);
 
+    /// <summary>Whether a recall of the inode, or of a name in the directory, has come since the question.</summary>
+    public bool IsOvertaken(in LeaseOffer offer, ulong ino)
+    {
+        lock (_lock)
+        {
+            return _recalled[StripeOf(ino)] > offer.Sequence;
+        }
+    }
+
     /// <summary>An answer is about to be written to the kernel; dispose when it is.</summary>
     public Telling Tell(in LeaseOffer offer)
     {
@@ -197,8 +206,8 @@ public sealed class LeaseTable
 
     private long TellName(in LeaseOffer offer, ulong parent, ReadOnlySpan<byte> name)
     {
-        var timeoutMs = (offer.Granted & FrameFlags.NamesSole) != 0 ? _leaseMs()
-            : (offer.Granted & FrameFlags.NamesShared) != 0 ? Math.Min(Limits.SharedNamesMs, _leaseMs())
+        var timeoutMs = (offer.Granted & FrameFlags.NamesSole) != 0 ? Math.Min(offer.MaxMs, _leaseMs())
+            : (offer.Granted & FrameFlags.NamesShared) != 0 ? Math.Min(Limits.SharedNamesMs, Math.Min(offer.MaxMs, _leaseMs()))
             : 0;
         lock (_lock)
         {
@@ -241,7 +250,7 @@ public sealed class LeaseTable
             }
 
             ref var told = ref CollectionsMarshal.GetValueRefOrAddDefault(_inodes, ino, out _);
-            var timeoutMs = _leaseMs();
+            var timeoutMs = Math.Min(offer.MaxMs, _leaseMs());
             var untilMs = told.UntilMs;
             if (untilMs < now + timeoutMs + LateMs)
             {

@@ -3,19 +3,27 @@ using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc.Messages;
+using FileMode = EphemeralFs.Core.FileMode;
 
 namespace EphemeralFs.Client.Namespace;
 
-/// <summary>Names, attributes by name, links and extended attributes: one request of the metadata server each.</summary>
-public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, OpenFiles files, LeaseTable leases)
+/// <summary>Names, attributes by name, links and extended attributes: one request of the metadata server each, unless the node has leased the answer.</summary>
+public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, OpenFiles files, LeaseTable leases, AttributeCache attributes, KnownNames names)
 {
     private readonly RemovedInodes _removed = new();
 
     /// <summary>Finds a name.</summary>
     public async ValueTask<Found> LookupAsync(ulong parent, ReadOnlyMemory<byte> name)
     {
-        var asked = leases.Ask();
-        return files.See(asked, await session.QueryAsync<LookupRequest, EntryReply>(new(parent, name)));
+        if (names.IsAbsent(parent, name.Span, out var lease))
+        {
+            return new Found(Errno.ENOENT.ToStatus(), default, lease);
+        }
+
+        var question = attributes.Ask();
+        var result = await session.QueryAsync<LookupRequest, EntryReply>(new(parent, name));
+        names.Extend(parent, question.Offer, result.Flags);
+        return files.See(question, result);
     }
 
     /// <summary>Attributes of an inode, also of one that lost its last name while a program still refers to it.</summary>
@@ -42,23 +50,48 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
             return new Found(status, default, LeaseOffer.None);
         }
 
-        var asked = leases.Ask();
-        return files.See(asked, await session.MutateAsync<MknodRequest, EntryReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target)));
+        names.MayExist(parent, name.Span);
+        var change = attributes.Begin(parent);
+        var result = await session.MutateAsync<MknodRequest, EntryReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target));
+        var question = attributes.End(change);
+        names.MayExist(parent, name.Span);
+        names.Extend(parent, change.Offer, result.Flags);
+        if (result.IsOk && (mode & FileMode.TypeMask) == FileMode.Directory)
+        {
+            names.Made(ino, change.Offer, result.Flags);
+        }
+
+        return files.See(question, result);
     }
 
     /// <summary>Removes a name.</summary>
     public async ValueTask<Status> UnlinkAsync(Operation operation, ulong parent, ReadOnlyMemory<byte> name)
     {
+        var change = attributes.Begin(parent);
         var result = await session.MutateAsync<UnlinkRequest, EntryReply>(operation, new(parent, name));
-        Unlinked(result.Status, result.Value.Attributes);
+        attributes.End(change);
+        if (result.IsOk)
+        {
+            names.Removed(parent, name.Span);
+            Unlinked(result.Value.Attributes);
+        }
+
         return result.Status;
     }
 
     /// <summary>Removes an empty directory.</summary>
     public async ValueTask<Status> RmdirAsync(Operation operation, ulong parent, ReadOnlyMemory<byte> name)
     {
+        var change = attributes.Begin(parent);
         var result = await session.MutateAsync<RmdirRequest, EntryReply>(operation, new(parent, name));
-        Unlinked(result.Status, result.Value.Attributes);
+        attributes.End(change);
+        if (result.IsOk)
+        {
+            names.Removed(parent, name.Span);
+            names.Forget(result.Value.Attributes.Ino);
+            Unlinked(result.Value.Attributes);
+        }
+
         return result.Status;
     }
 
@@ -68,10 +101,26 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     {
         leases.Move(parent, name.Span);
         leases.Move(newParent, newName.Span);
+        names.MayExist(newParent, newName.Span);
+        var change = attributes.Begin(parent, newParent);
         var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags));
-        if (result.IsOk && result.Value.Replaced.Ino != Ino.None)
+        attributes.End(change);
+        names.MayExist(newParent, newName.Span);
+        if (result.IsOk)
         {
-            Unlinked(result.Status, result.Value.Replaced);
+            var moved = result.Value.Moved;
+            attributes.Forget([moved.Ino, result.Value.Replaced.Ino]);
+
+            // A file that has other names keeps this one when it is renamed to one of them.
+            if (flags != RenameRequest.Exchange && (moved.IsDirectory || moved.Nlink == 1))
+            {
+                names.Removed(parent, name.Span);
+            }
+
+            if (result.Value.Replaced.Ino != Ino.None)
+            {
+                Unlinked(result.Value.Replaced);
+            }
         }
 
         return result.Status;
@@ -80,14 +129,18 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>Gives an inode one more name.</summary>
     public async ValueTask<Found> LinkAsync(Operation operation, ulong ino, ulong newParent, ReadOnlyMemory<byte> newName)
     {
-        var asked = leases.Ask();
+        names.MayExist(newParent, newName.Span);
+        var change = attributes.Begin(newParent, ino);
         var result = await session.MutateAsync<LinkRequest, EntryReply>(operation, new(ino, newParent, newName));
+        var question = attributes.End(change);
+        names.MayExist(newParent, newName.Span);
+        names.Extend(newParent, change.Offer, result.Flags);
         if (result.IsOk)
         {
             files.SetNlink(result.Value.Attributes);
         }
 
-        return files.See(asked, result);
+        return files.See(question, result);
     }
 
     /// <summary>Target of a symbolic link.</summary>
@@ -100,9 +153,23 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>A part of a directory's listing.</summary>
     public async ValueTask<(Status Status, ReadDirReply Reply, LeaseOffer Lease)> ReadDirAsync(ulong ino, ulong cookie, uint maxBytes, bool withAttributes)
     {
-        var asked = leases.Ask();
+        var question = attributes.Ask();
         var result = await session.QueryAsync<ReadDirRequest, ReadDirReply>(new(ino, cookie, maxBytes, withAttributes));
-        return (result.Status, result.Value, asked.With(result.Flags));
+        if (result.IsOk)
+        {
+            var entries = result.Value.Entries;
+            names.Listed(
+                ino, question.Offer, result.Flags, cookie, entries.Length > 0 ? entries[^1].Cookie : cookie, result.Value.End, entries.Select(entry => entry.Name));
+            if (withAttributes)
+            {
+                foreach (ref readonly var entry in entries.AsSpan())
+                {
+                    attributes.Learn(question, entry.Attributes, result.Flags);
+                }
+            }
+        }
+
+        return (result.Status, result.Value, question.Offer.With(result.Flags));
     }
 
     /// <summary>Usage of the volume.</summary>
@@ -113,12 +180,22 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     }
 
     /// <summary>setxattr(2).</summary>
-    public async ValueTask<Status> SetXattrAsync(Operation operation, ulong ino, ReadOnlyMemory<byte> name, ReadOnlyMemory<byte> value, uint flags) =>
-        (await session.MutateAsync<SetXattrRequest, Rpc.Empty>(operation, new(ino, name, value, flags))).Status;
+    public async ValueTask<Status> SetXattrAsync(Operation operation, ulong ino, ReadOnlyMemory<byte> name, ReadOnlyMemory<byte> value, uint flags)
+    {
+        var change = attributes.Begin(ino);
+        var result = await session.MutateAsync<SetXattrRequest, Rpc.Empty>(operation, new(ino, name, value, flags));
+        attributes.End(change);
+        return result.Status;
+    }
 
     /// <summary>getxattr(2).</summary>
     public async ValueTask<(Status Status, ReadOnlyMemory<byte> Value)> GetXattrAsync(ulong ino, ReadOnlyMemory<byte> name)
     {
+        if (HasNoXattrs(ino))
+        {
+            return (Errno.ENODATA.ToStatus(), default);
+        }
+
         var result = await session.QueryAsync<GetXattrRequest, XattrReply>(new(ino, name));
         return (result.Status, result.Value.Value);
     }
@@ -126,30 +203,38 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>listxattr(2): names that each end in NUL.</summary>
     public async ValueTask<(Status Status, ReadOnlyMemory<byte> Names)> ListXattrAsync(ulong ino)
     {
+        if (HasNoXattrs(ino))
+        {
+            return (Status.OK, default);
+        }
+
         var result = await session.QueryAsync<ListXattrRequest, XattrReply>(new(ino));
         return (result.Status, result.Value.Value);
     }
 
     /// <summary>removexattr(2).</summary>
-    public async ValueTask<Status> RemoveXattrAsync(Operation operation, ulong ino, ReadOnlyMemory<byte> name) =>
-        (await session.MutateAsync<RemoveXattrRequest, Rpc.Empty>(operation, new(ino, name))).Status;
+    public async ValueTask<Status> RemoveXattrAsync(Operation operation, ulong ino, ReadOnlyMemory<byte> name)
+    {
+        var change = attributes.Begin(ino);
+        var result = await session.MutateAsync<RemoveXattrRequest, Rpc.Empty>(operation, new(ino, name));
+        attributes.End(change);
+        return result.Status;
+    }
 
     /// <summary>The kernel refers to the inode no more.</summary>
     public void Forget(ulong ino) => _removed.Remove(ino);
 
     private static bool IsGone(Status status) => status.ToErrno() is Errno.ENOENT or Errno.ESTALE;
 
-    private void Unlinked(Status status, in InodeAttributes attributes)
-    {
-        if (status != Status.OK)
-        {
-            return;
-        }
+    private bool HasNoXattrs(ulong ino) => attributes.TryGet(ino, out var known, out _) && (known.Flags & InodeFlags.HasXattrs) == 0;
 
-        files.SetNlink(attributes);
-        if (attributes.Nlink == 0)
+    private void Unlinked(in InodeAttributes inode)
+    {
+        attributes.Forget([inode.Ino]);
+        files.SetNlink(inode);
+        if (inode.Nlink == 0)
         {
-            _removed.Add(attributes);
+            _removed.Add(inode);
         }
     }
 }

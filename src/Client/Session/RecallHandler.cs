@@ -37,6 +37,17 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
             case Opcode.Forget when RpcCall.TryRead<ForgetRequest>(head, out var forget):
                 (ulong Parent, byte[] Name)[] names = [.. forget.Names.Select(name => (name.Parent, name.Name.ToArray()))];
                 var told = forget.Everything ? volume.Leases.BeginRecallOfEverything() : volume.Leases.BeginRecall(names, forget.Inodes);
+                if (forget.Everything)
+                {
+                    volume.ForgetEverything();
+                }
+
+                volume.Attributes.Forget(forget.Inodes);
+                foreach (var (parent, name) in names)
+                {
+                    volume.Names.MayExist(parent, name);
+                }
+
                 _ = ForgetAsync(call, forget.Everything ? ForgetEverythingAsync(told) : ForgetAsync(told, names, forget.Inodes));
                 return;
 

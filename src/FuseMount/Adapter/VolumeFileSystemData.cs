@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using EphemeralFs.Client;
 using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.State;
@@ -11,6 +12,9 @@ namespace EphemeralFs.FuseMount.Adapter;
 internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles files, Func<(ulong Capacity, ulong Free)> clusterSpace)
     : VolumeFileSystem(volume, files, clusterSpace)
 {
+    /// <summary>After which cookie open directories have ended: the kernel asks once more, to hear that nothing follows.</summary>
+    private readonly ConcurrentDictionary<ulong, ulong> _ends = new();
+
     public override void Open(FuseRequest request)
     {
         if (VirtualFiles.Contains(request.NodeId))
@@ -166,7 +170,9 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
 
     public override void ReleaseDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
-        await self.Volume.Files.CloseAsync(operation, r.In<FuseReleaseIn>().Fh);
+        var handle = r.In<FuseReleaseIn>().Fh;
+        self._ends.TryRemove(handle, out _);
+        await self.Volume.Files.CloseAsync(operation, handle);
         ReplyStatus(r, Status.OK);
     });
 
@@ -300,6 +306,11 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
     {
         var (self, plus) = state;
         var input = r.In<FuseReadIn>();
+        if (self._ends.TryGetValue(input.Fh, out var end) && input.Offset == end)
+        {
+            r.ReplyData(ReadOnlySpan<byte>.Empty);
+            return;
+        }
 
         // An entry of READDIRPLUS takes 152 bytes and its name where the server counts 24: ask for what will fit.
         var wanted = plus ? input.Size / 4 : input.Size;
@@ -311,13 +322,21 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
         }
 
         using var telling = self.Volume.Leases.Tell(lease);
-        r.ReplyData(Fill(self, r.NodeId, reply, telling, r.RentReply((int)input.Size).Span, plus));
+        var filled = Fill(self, r.NodeId, reply, telling, r.RentReply((int)input.Size).Span, plus, out var count);
+        if (reply.End && count == reply.Entries.Length)
+        {
+            self._ends[input.Fh] = count > 0 ? reply.Entries[^1].Cookie : input.Offset;
+        }
+
+        r.ReplyData(filled);
     });
 
     private static ReadOnlySpan<byte> Fill(
-        VolumeFileSystemData self, ulong directory, in ReadDirReply reply, in LeaseTable.Telling telling, Span<byte> buffer, bool plus)
+        VolumeFileSystemData self, ulong directory, in ReadDirReply reply, in LeaseTable.Telling telling, Span<byte> buffer, bool plus,
+        out int count)
     {
         var writer = new DirentWriter(buffer);
+        count = 0;
         foreach (ref readonly var entry in reply.Entries.AsSpan())
         {
             var name = entry.Name.Span;
@@ -337,6 +356,8 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
             {
                 break;
             }
+
+            count++;
         }
 
         return buffer[..writer.Length];

@@ -88,6 +88,7 @@ internal static class SnapshotReader
             var kind => throw new InvalidDataException($"inode {inode.Ino} has content of the unknown kind {kind}"),
         };
         inode.Extras = r.ReadBoolean() ? ReadExtras(r) : null;
+        inode.NoteXattrs();
         v.Inodes.Add(inode);
         v.UsedBytes += inode.Attributes.AllocatedBytes;
     }

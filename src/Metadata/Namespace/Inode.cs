@@ -49,8 +49,12 @@ public sealed class Inode
             }
 
             TrimExtras();
+            NoteXattrs();
         }
     }
+
+    /// <summary>Extended attributes were added or removed: the attributes say whether there are any.</summary>
+    public void NoteXattrs() => Attributes.Flags = Extras?.Xattrs is null ? InodeFlags.None : InodeFlags.HasXattrs;
 
     /// <summary>Forgets <see cref="Extras"/> when nothing is left in it.</summary>
     public void TrimExtras()

@@ -253,6 +253,12 @@ public readonly record struct RenameRequest(
     uint Flags)
     : IRequest<RenameRequest, RenameReply>
 {
+    /// <summary>RENAME_NOREPLACE.</summary>
+    public const uint NoReplace = 1;
+
+    /// <summary>RENAME_EXCHANGE.</summary>
+    public const uint Exchange = 2;
+
     public static Opcode Opcode => Opcode.Rename;
 
     public void Write(ref WireWriter w)

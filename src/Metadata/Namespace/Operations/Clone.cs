@@ -86,6 +86,7 @@ public static class Clone
         target.Attributes.Size = Math.Max(target.Attributes.Size, end);
         VolumeState.Changed(c, target);
         target.Touch(c.TimeNs);
+        c.Tell(target);
         r = new CloneReply(length, target.Attributes);
         return Status.OK;
     }

@@ -58,6 +58,7 @@ public static class Commit
         }
 
         c.Change(inode);
+        c.Tell(inode);
         r = new CommitReply(attributes, start, grantBefore - c.Session.GrantBytes);
         return Status.OK;
     }

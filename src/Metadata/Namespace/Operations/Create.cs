@@ -41,6 +41,7 @@ public static class Create
         v.AddName(c, parent, q.Name.Span, inode);
         c.TellNames(parent);
         var dataMode = Opens.Register(v, c.Session, inode, q.Handle, (q.Flags & OpenFlags.Write) != 0);
+        c.Tell(inode);
         r = Layouts.Opened(inode, dataMode, created: true);
         return Status.OK;
     }

@@ -69,6 +69,7 @@ public static class Fallocate
             inode.Attributes.KillSuidgid();
         }
 
+        c.Tell(inode);
         r = new EntryReply(inode.Attributes);
         return Status.OK;
     }

@@ -64,6 +64,7 @@ public static class Link
         v.AddName(c, parent, q.NewName.Span, inode);
         c.Change(inode);
         c.TellNames(parent);
+        c.Tell(inode);
         r = new EntryReply(inode.Attributes);
         return Status.OK;
     }

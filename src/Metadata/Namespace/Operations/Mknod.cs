@@ -49,6 +49,12 @@ public static class Mknod
         v.AddName(c, parent, q.Name.Span, inode);
         c.TellNames(parent);
         c.Tell(inode);
+        if (content is DirectoryContent names && c.AttributesTold)
+        {
+            // Who makes a directory knows that it is empty.
+            names.NamesCachedBy |= c.Holder;
+        }
+
         r = new EntryReply(inode.Attributes);
         return Status.OK;
     }

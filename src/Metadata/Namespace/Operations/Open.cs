@@ -54,6 +54,7 @@ public static class Open
         }
 
         var mode = Opens.Register(v, c.Session, inode, q.Handle, (q.Flags & OpenFlags.Write) != 0);
+        c.Tell(inode);
         r = Layouts.Opened(inode, mode, created: false);
         return Status.OK;
     }

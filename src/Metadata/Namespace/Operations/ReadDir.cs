@@ -10,7 +10,7 @@ public static class ReadDir
 
     /// <summary>Most bytes of an answer on the wire, half the largest head.</summary>
     private const int WireBytesMax = Limits.FrameHeadMaxBytes / 2;
-    private const int EntryWireBytes = 117;
+    private const int EntryWireBytes = 121;
 
     /// <summary>ENOTDIR. A directory that was removed has no entries any more.</summary>
     public static Status Apply(VolumeState v, OpContext c, in ReadDirRequest q, out ReadDirReply r)

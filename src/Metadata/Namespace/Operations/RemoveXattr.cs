@@ -34,6 +34,7 @@ public static class RemoveXattr
             inode.TrimExtras();
         }
 
+        inode.NoteXattrs();
         inode.Attributes.CtimeNs = c.TimeNs;
         c.Change(inode);
         return Status.OK;

@@ -6,9 +6,6 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 /// <summary>rename(2) and renameat2(2) with RENAME_NOREPLACE and RENAME_EXCHANGE.</summary>
 public static class Rename
 {
-    private const uint NoReplace = 1;
-    private const uint Exchange = 2;
-
     /// <summary>Checks in the order of the kernel's <c>do_renameat2</c> and <c>vfs_rename</c>, so that the same error wins when several apply.</summary>
     public static Status Apply(VolumeState v, OpContext c, in RenameRequest q, out RenameReply r)
     {
@@ -26,7 +23,7 @@ public static class Rename
             return Status.OK;
         }
 
-        if (q.Flags == Exchange)
+        if (q.Flags == RenameRequest.Exchange)
         {
             Swap(c, q, move);
         }
@@ -45,12 +42,12 @@ public static class Rename
 
     /// <summary>The inode that a rename would take its last or one of its names from, or null.</summary>
     internal static Inode? FindReplaced(VolumeState v, in RenameRequest q) =>
-        q.Flags != Exchange && Prepare(v, q, out var move) == Status.OK && move.Target != move.Source ? move.Target : null;
+        q.Flags != RenameRequest.Exchange && Prepare(v, q, out var move) == Status.OK && move.Target != move.Source ? move.Target : null;
 
     private static Status Prepare(VolumeState v, in RenameRequest q, out Parts move)
     {
         move = default;
-        if (q.Flags > Exchange)
+        if (q.Flags > RenameRequest.Exchange)
         {
             return Errno.EINVAL.ToStatus();
         }
@@ -84,14 +81,14 @@ public static class Rename
 
         var target = v.Inodes.Find(newParent.Directory.Find(q.NewName.Span));
         move = new Parts(oldParent, newParent, source, target);
-        if (target is not null && q.Flags == NoReplace)
+        if (target is not null && q.Flags == RenameRequest.NoReplace)
         {
             return Errno.EEXIST.ToStatus();
         }
 
         if (target is null)
         {
-            return q.Flags == Exchange ? Errno.ENOENT.ToStatus()
+            return q.Flags == RenameRequest.Exchange ? Errno.ENOENT.ToStatus()
                 : IsWithin(v, newParent, source) ? Errno.EINVAL.ToStatus()
                 : newParent.Directory.IsFull ? Errno.ENOSPC.ToStatus()
                 : Status.OK;
@@ -104,10 +101,10 @@ public static class Rename
 
         if (IsWithin(v, oldParent, target))
         {
-            return (q.Flags == Exchange ? Errno.EINVAL : Errno.ENOTEMPTY).ToStatus();
+            return (q.Flags == RenameRequest.Exchange ? Errno.EINVAL : Errno.ENOTEMPTY).ToStatus();
         }
 
-        if (q.Flags == Exchange || source == target)
+        if (q.Flags == RenameRequest.Exchange || source == target)
         {
             return Status.OK;
         }

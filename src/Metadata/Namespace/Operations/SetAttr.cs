@@ -56,6 +56,7 @@ public static class SetAttr
         }
 
         c.Change(inode);
+        c.Tell(inode);
         r = new EntryReply(attributes);
         return Status.OK;
     }

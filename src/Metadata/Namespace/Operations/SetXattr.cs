@@ -57,6 +57,7 @@ public static class SetXattr
             list.Add(xattr);
         }
 
+        inode.NoteXattrs();
         inode.Attributes.CtimeNs = c.TimeNs;
         c.Change(inode);
         return Status.OK;
