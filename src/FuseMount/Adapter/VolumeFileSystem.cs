@@ -67,6 +67,13 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
 
     public override void GetAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
+        // Of a read at the end of a file the kernel asks for nothing but the size.
+        if ((r.In<FuseGetattrIn>().Flags & FuseGetattrFlags.FH) != 0 && self.Volume.Files.IsEnded(r.In<FuseGetattrIn>().Fh))
+        {
+            r.ReplyError(Errno.EIO);
+            return;
+        }
+
         var found = await self.AttributesAsync(r.NodeId);
         if (found.Status == Status.OK)
         {
