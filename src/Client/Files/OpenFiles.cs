@@ -354,6 +354,16 @@ public sealed class OpenFiles(
         if (file is null)
         {
             var result = await AskToSetAsync(operation, request);
+            if (result.IsOk && (request.Fields & SetAttrFields.Size) != 0)
+            {
+                // What is kept for the next open, or was opened meanwhile, does not know where the file ends now.
+                Closed.Release(request.Ino, now: false);
+                if (Table.Find(request.Ino) is { } opened)
+                {
+                    Relearn(opened, result.Status, result.Value.Attributes);
+                }
+            }
+
             return (result.Status, result.IsOk ? Overlay(result.Value.Attributes) : default);
         }
 

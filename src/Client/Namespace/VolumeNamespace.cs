@@ -195,9 +195,10 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>getxattr(2).</summary>
     public async ValueTask<(Status Status, ReadOnlyMemory<byte> Value)> GetXattrAsync(ulong ino, ReadOnlyMemory<byte> name)
     {
-        if (HasNoXattrs(ino))
+        var errno = XattrNames.Check(name.Span);
+        if (errno != Errno.OK || HasNoXattrs(ino))
         {
-            return (Errno.ENODATA.ToStatus(), default);
+            return ((errno != Errno.OK ? errno : Errno.ENODATA).ToStatus(), default);
         }
 
         var result = await session.QueryAsync<GetXattrRequest, XattrReply>(new(ino, name));
