@@ -11,20 +11,19 @@ public sealed class FileTable
     private readonly SegmentArena _arena;
     private readonly Lock _lock = new();
     private readonly Dictionary<ulong, FileNode> _files = [];
-    private readonly Stack<int> _free = new(NodeMemory.HandleCount);
+    private readonly FreePlaces _free = new(NodeMemory.HandleCount);
 
     /// <summary>Takes over the handles and unflushed bytes of a predecessor.</summary>
     public FileTable(NodeMemory memory, SegmentArena arena)
     {
         _memory = memory;
         _arena = arena;
-        for (var index = NodeMemory.HandleCount - 1; index >= 0; index--)
+        _free.TakeOver(memory.Header.HandlesEnd, index =>
         {
             ref var record = ref memory.Handles[index];
             if (record.Handle == 0)
             {
-                _free.Push(index);
-                continue;
+                return true;
             }
 
             var flags = (HandleFlags)record.Flags;
@@ -32,7 +31,9 @@ public sealed class FileTable
             {
                 Count(GetOrAdd(record.Ino), flags, 1);
             }
-        }
+
+            return false;
+        });
 
         foreach (var index in arena.Inherited.OrderBy(i => arena.Header(i).Order))
         {
@@ -47,7 +48,7 @@ public sealed class FileTable
         {
             lock (_lock)
             {
-                return NodeMemory.HandleCount - _free.Count;
+                return _free.InUse;
             }
         }
     }
@@ -57,12 +58,13 @@ public sealed class FileTable
     {
         lock (_lock)
         {
-            if (!_free.TryPop(out var index))
+            if (!_free.TryTake(out var index))
             {
                 handle = 0;
                 return false;
             }
 
+            _memory.Header.HandlesEnd = _free.End;
             handle = (++_memory.Header.NextSerial << IndexBits) | (uint)index;
             return true;
         }
@@ -94,7 +96,7 @@ public sealed class FileTable
     {
         lock (_lock)
         {
-            _free.Push((int)(handle & ((1 << IndexBits) - 1)));
+            _free.Return((int)(handle & ((1 << IndexBits) - 1)));
         }
     }
 
@@ -146,14 +148,14 @@ public sealed class FileTable
             }
 
             Volatile.Write(ref record.Handle, 0);
-            _free.Push(index);
+            _free.Return(index);
         }
     }
 
     /// <summary>The handles of a file.</summary>
     public IEnumerable<HandleRecord> HandlesOf(ulong ino)
     {
-        for (var index = 0; index < NodeMemory.HandleCount; index++)
+        for (var index = 0; index < Volatile.Read(ref _memory.Header.HandlesEnd); index++)
         {
             var record = _memory.Handles[index];
             if (record.Handle != 0 && record.Ino == ino)
