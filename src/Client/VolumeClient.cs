@@ -41,6 +41,7 @@ public sealed class VolumeClient : IDisposable
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
         Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Names);
+        Files.Closed = new ClosedHandles(Session, table, Attributes, Files.Pages);
         Namespace = new VolumeNamespace(Session, Grants, Files, Leases, Attributes, Names);
         Locks = new VolumeLocks(Session, memory.IsInherited);
         Session.Fenced += _ => ForgetEverything();
@@ -80,17 +81,23 @@ public sealed class VolumeClient : IDisposable
     public async ValueTask<Errno> CloseAsync()
     {
         var errno = await Files.FlushAllAsync();
+        Files.Closed.Dispose();
         await Session.CloseAsync();
         return errno;
     }
 
-    public void Dispose() => Session.Dispose();
+    public void Dispose()
+    {
+        Files.Closed.Dispose();
+        Session.Dispose();
+    }
 
     /// <summary>What the node has leased it must ask for again.</summary>
     internal void ForgetEverything()
     {
         Attributes.ForgetEverything();
         Names.ForgetEverything();
+        Files.Closed.ReleaseEverything();
     }
 
     internal async ValueTask GoThroughAsync(FileNode file, IKernelCache kernel)

@@ -18,12 +18,14 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
 
     /// <summary>Commits everything that is unflushed now, and waits for flushes that already run.</summary>
     /// <returns>An error loses the bytes, as a failed write-back does; it is returned here and kept for every open handle.</returns>
-    public async ValueTask<Errno> FlushAsync(FileNode file)
+    /// <param name="file">The file.</param>
+    /// <param name="becomesQuiet">Nobody on this node is going to write it any more, as far as one can tell: the commit says so (<see cref="CommitFlags.Quiet"/>).</param>
+    public async ValueTask<Errno> FlushAsync(FileNode file, bool becomesQuiet = false)
     {
         await file.Gate.WaitAsync();
         try
         {
-            return await FlushLockedAsync(file);
+            return await FlushLockedAsync(file, becomesQuiet);
         }
         finally
         {
@@ -32,7 +34,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
     }
 
     /// <summary>As <see cref="FlushAsync"/>, for a caller that holds the gate.</summary>
-    public async ValueTask<Errno> FlushLockedAsync(FileNode file)
+    public async ValueTask<Errno> FlushLockedAsync(FileNode file, bool becomesQuiet = false)
     {
         List<int> segments;
         lock (file.Lock)
@@ -42,6 +44,8 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
                 return Errno.OK;
             }
 
+            // Whoever writes from now on waits at the gate.
+            file.IsQuiet |= becomesQuiet;
             segments = [];
             foreach (var (_, list) in file.Segments)
             {
@@ -56,7 +60,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
         var errno = await layouts.EnsureAsync(file, long.MaxValue);
         if (errno == Errno.OK)
         {
-            errno = await CommitAsync(file, segments);
+            errno = await CommitAsync(file, segments, becomesQuiet ? CommitFlags.Quiet : CommitFlags.None);
         }
 
         if (errno != Errno.OK)
@@ -176,7 +180,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
     private long Reserved(IReadOnlyCollection<int> segments) =>
         segments.Sum(index => (long)BitOperations.PopCount(arena.Header(index).ReservedPages) * Limits.PageSizeBytes);
 
-    private async ValueTask<Errno> CommitAsync(FileNode file, List<int> segments)
+    private async ValueTask<Errno> CommitAsync(FileNode file, List<int> segments, CommitFlags lastly)
     {
         List<Piece> pieces;
         ulong end;
@@ -208,7 +212,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
 
         if (inline is not null)
         {
-            return await SendCommitAsync(file, segments, new(file.Ino, flags | CommitFlags.HasInline, end, [], inline), time);
+            return await SendCommitAsync(file, segments, new(file.Ino, flags | lastly | CommitFlags.HasInline, end, [], inline), time);
         }
 
         var extents = new List<Extent>();
@@ -224,7 +228,7 @@ public sealed class FileFlusher(MetadataSession session, SegmentArena arena, Gra
             var part = extents.Skip(sent).Take(Limits.ExtentsPerMessageMax).ToArray();
             sent += part.Length;
             var last = sent == extents.Count;
-            var errno = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags, last ? end : part[^1].End, part, default), time);
+            var errno = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags | (last ? lastly : CommitFlags.None), last ? end : part[^1].End, part, default), time);
             if (errno != Errno.OK || last)
             {
                 return errno;

@@ -1,4 +1,5 @@
 using EphemeralFs.Client.State;
+using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Files;
 
@@ -12,6 +13,8 @@ public sealed class FileTable
     private readonly Lock _lock = new();
     private readonly Dictionary<ulong, FileNode> _files = [];
     private readonly FreePlaces _free = new(NodeMemory.HandleCount);
+    private readonly Dictionary<ulong, ParkedHandle> _parked = [];
+    private int _open;
 
     /// <summary>Takes over the handles and unflushed bytes of a predecessor.</summary>
     public FileTable(NodeMemory memory, SegmentArena arena)
@@ -27,9 +30,19 @@ public sealed class FileTable
             }
 
             var flags = (HandleFlags)record.Flags;
+            if ((flags & (HandleFlags.Parked | HandleFlags.Closing)) != 0)
+            {
+                record.Flags = (ulong)(flags | HandleFlags.Closing);
+                ClosedByPredecessor.Add(record.Handle);
+                return false;
+            }
+
+            _open++;
             if ((flags & HandleFlags.Directory) == 0)
             {
-                Count(GetOrAdd(record.Ino), flags, 1);
+                var file = GetOrAdd(record.Ino);
+                file.IsInherited = true;
+                Count(file, flags, 1);
             }
 
             return false;
@@ -41,14 +54,20 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>Open handles.</summary>
-    public int HandleCount
+    /// <summary>Handles that the kernel has open.</summary>
+    public int HandleCount => Volatile.Read(ref _open);
+
+    /// <summary>Handles that the kernel had closed and the server perhaps did not know of it.</summary>
+    public List<ulong> ClosedByPredecessor { get; } = [];
+
+    /// <summary>Closed handles that are kept.</summary>
+    public int ParkedCount
     {
         get
         {
             lock (_lock)
             {
-                return _free.InUse;
+                return _parked.Count;
             }
         }
     }
@@ -73,22 +92,38 @@ public sealed class FileTable
     /// <summary>The server knows the handle: it is open.</summary>
     public FileNode? Publish(ulong handle, ulong ino, ulong openId, HandleFlags flags)
     {
-        ref var record = ref _memory.Handles[(int)(handle & ((1 << IndexBits) - 1))];
+        ref var record = ref RecordOf(handle);
         record.Ino = ino;
         record.OpenId = openId;
         record.Flags = (ulong)flags;
+        record.Unique = openId;
         Volatile.Write(ref record.Handle, handle);
-        if ((flags & HandleFlags.Directory) != 0)
-        {
-            return null;
-        }
-
         lock (_lock)
         {
+            _open++;
+            if ((flags & HandleFlags.Directory) != 0)
+            {
+                return null;
+            }
+
             var file = GetOrAdd(ino);
             Count(file, flags, 1);
             return file;
         }
+    }
+
+    /// <summary>The handle that a predecessor opened for a kernel request that it did not answer; 0 if there is none.</summary>
+    public ulong FindUnanswered(ulong unique)
+    {
+        foreach (ref readonly var record in _memory.Handles)
+        {
+            if (record.Handle != 0 && record.Unique == unique && ((HandleFlags)record.Flags & (HandleFlags.Parked | HandleFlags.Closing)) == 0)
+            {
+                return record.Handle;
+            }
+        }
+
+        return 0;
     }
 
     /// <summary>The open failed.</summary>
@@ -96,14 +131,14 @@ public sealed class FileTable
     {
         lock (_lock)
         {
-            _free.Return((int)(handle & ((1 << IndexBits) - 1)));
+            _free.Return(IndexOf(handle));
         }
     }
 
     /// <summary>What a handle is; false when the kernel made it up.</summary>
     public bool TryGet(ulong handle, out HandleRecord record)
     {
-        record = _memory.Handles[(int)(handle & ((1 << IndexBits) - 1))];
+        record = RecordOf(handle);
         return handle != 0 && record.Handle == handle;
     }
 
@@ -125,32 +160,113 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>The handle is closed; forgets the file with its last one.</summary>
+    /// <summary>The server knows the handle no more: its place is free. Forgets the file with its last one.</summary>
     public void Remove(ulong handle)
     {
-        var index = (int)(handle & ((1 << IndexBits) - 1));
         lock (_lock)
         {
-            ref var record = ref _memory.Handles[index];
+            ref var record = ref RecordOf(handle);
             if (record.Handle != handle)
             {
                 return;
             }
 
-            var flags = (HandleFlags)record.Flags;
-            if ((flags & HandleFlags.Directory) == 0 && _files.TryGetValue(record.Ino, out var file))
-            {
-                Count(file, flags, -1);
-                if (file.Handles == 0 && file.SegmentCount == 0)
-                {
-                    _files.Remove(record.Ino);
-                }
-            }
-
+            Leave(ref record);
             Volatile.Write(ref record.Handle, 0);
-            _free.Return(index);
+            _free.Return(IndexOf(handle));
         }
     }
+
+    /// <summary>The kernel has closed the handle, or a parked one is not kept any longer; <see cref="Remove"/> follows when the server knows.</summary>
+    public void Retire(ulong handle)
+    {
+        lock (_lock)
+        {
+            Leave(ref RecordOf(handle));
+        }
+    }
+
+    /// <summary>The kernel has closed the handle, which is kept if it is the last one of what was only read.</summary>
+    public bool TryPark(ulong handle, long nowMs)
+    {
+        lock (_lock)
+        {
+            ref var record = ref RecordOf(handle);
+            var flags = (HandleFlags)record.Flags;
+            var file = _files.GetValueOrDefault(record.Ino);
+            var isWorthIt = (flags & HandleFlags.Directory) != 0
+                || ((flags & HandleFlags.Write) == 0
+                    && file is { Handles: 1, SegmentCount: 0, Mode: DataMode.Cached, Nlink: > 0, IsRegistered: true, IsInherited: false });
+            if (!isWorthIt || _parked.ContainsKey(record.Ino))
+            {
+                return false;
+            }
+
+            Leave(ref record);
+            record.Flags = (ulong)(flags | HandleFlags.Parked);
+            _parked.Add(record.Ino, new ParkedHandle(handle, (flags & HandleFlags.Directory) != 0 ? null : file, nowMs));
+            return true;
+        }
+    }
+
+    /// <summary>Opens a parked handle again.</summary>
+    public bool TryUnpark(ulong ino, HandleFlags flags, ulong unique, out ulong handle, out FileNode? file)
+    {
+        lock (_lock)
+        {
+            if (!_parked.TryGetValue(ino, out var parked) || parked.File is { Mode: not DataMode.Cached })
+            {
+                (handle, file) = (0, null);
+                return false;
+            }
+
+            _parked.Remove(ino);
+            (handle, file) = (parked.Handle, parked.File);
+            ref var record = ref RecordOf(handle);
+            record.Unique = unique;
+            record.Flags = (ulong)flags;
+            _open++;
+            if (file is not null)
+            {
+                _files.Add(ino, file);
+                Count(file, flags, 1);
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>Takes the parked handle of an inode, to be retired.</summary>
+    public bool TakeParked(ulong ino, out ulong handle, out FileNode? file)
+    {
+        lock (_lock)
+        {
+            var isParked = _parked.Remove(ino, out var parked);
+            (handle, file) = (parked.Handle, parked.File);
+            return isParked;
+        }
+    }
+
+    /// <summary>Inodes whose handles were parked at this time or before, milliseconds of the monotonic clock.</summary>
+    public ulong[] ParkedBefore(long timeMs)
+    {
+        lock (_lock)
+        {
+            return [.. _parked.Where(parked => parked.Value.SinceMs <= timeMs).Select(parked => parked.Key)];
+        }
+    }
+
+    /// <summary>The inodes whose handles have been parked longest.</summary>
+    public ulong[] OldestParked(int count)
+    {
+        lock (_lock)
+        {
+            return [.. _parked.OrderBy(parked => parked.Value.SinceMs).Take(count).Select(parked => parked.Key)];
+        }
+    }
+
+    /// <summary>The handle's number at the server.</summary>
+    public ulong OpenIdOf(ulong handle) => RecordOf(handle).OpenId;
 
     /// <summary>The handles of a file.</summary>
     public IEnumerable<HandleRecord> HandlesOf(ulong ino)
@@ -174,6 +290,31 @@ public sealed class FileTable
         }
     }
 
+    private static int IndexOf(ulong handle) => (int)(handle & ((1 << IndexBits) - 1));
+
+    private ref HandleRecord RecordOf(ulong handle) => ref _memory.Handles[IndexOf(handle)];
+
+    /// <summary>The kernel has the handle open no more; under the lock.</summary>
+    private void Leave(ref HandleRecord record)
+    {
+        var flags = (HandleFlags)record.Flags;
+        record.Flags = (ulong)(flags | HandleFlags.Closing);
+        if ((flags & (HandleFlags.Parked | HandleFlags.Closing)) != 0)
+        {
+            return;
+        }
+
+        _open--;
+        if ((flags & HandleFlags.Directory) == 0 && _files.TryGetValue(record.Ino, out var file))
+        {
+            Count(file, flags, -1);
+            if (file.Handles == 0 && file.SegmentCount == 0)
+            {
+                _files.Remove(record.Ino);
+            }
+        }
+    }
+
     private FileNode GetOrAdd(ulong ino)
     {
         if (!_files.TryGetValue(ino, out var file))
@@ -192,4 +333,6 @@ public sealed class FileTable
             file.Writers += change;
         }
     }
+
+    private readonly record struct ParkedHandle(ulong Handle, FileNode? File, long SinceMs);
 }

@@ -15,6 +15,9 @@ public sealed class OpenFiles(
     /// <summary>What the kernel's pages of closed files agree with.</summary>
     internal PageVersions Pages { get; } = new();
 
+    /// <summary>Handles that programs have closed.</summary>
+    internal ClosedHandles Closed { get; set; } = null!;
+
     /// <summary>The table of handles.</summary>
     public FileTable Table { get; } = table;
 
@@ -22,6 +25,16 @@ public sealed class OpenFiles(
     public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenAsync(
         Operation operation, ulong ino, HandleFlags flags, OpenFlags open)
     {
+        if (operation.IsResent && Table.FindUnanswered(operation.Unique) is > 0 and var unanswered)
+        {
+            return await AnswerAgainAsync(unanswered);
+        }
+
+        if ((open & ~OpenFlags.Directory) == 0 && Closed.TryReopen(ino, flags, operation.Unique, out var reopened, out var read))
+        {
+            return (Status.OK, reopened, default, read is { PagesVersion: > 0 });
+        }
+
         if (!Table.TryReserve(out var handle))
         {
             return (Errno.EMFILE.ToStatus(), 0, default, false);
@@ -71,6 +84,18 @@ public sealed class OpenFiles(
         }
     }
 
+    /// <summary>A predecessor opened the handle and did not say so.</summary>
+    private async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> AnswerAgainAsync(ulong handle)
+    {
+        if (!TryGetFile(handle, out _, out var file))
+        {
+            return (Status.OK, handle, default, false);
+        }
+
+        var errno = await EnsureRegisteredAsync(file);
+        return (errno.ToStatus(), handle, new OpenReply { Mode = file.Mode }, false);
+    }
+
     /// <summary>Finds or makes a file and opens it.</summary>
     public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, LeaseOffer Lease)> CreateAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, uint mode, uint uid, uint gid, HandleFlags flags, OpenFlags open)
@@ -89,16 +114,17 @@ public sealed class OpenFiles(
         names.MayExist(parent, name.Span);
         var change = attributes.Begin(parent);
         var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
-        var result = await session.MutateAsync<CreateRequest, OpenReply>(operation, request);
+        var result = await session.MutateAsync<CreateRequest, CreateReply>(operation, request);
         var question = attributes.End(change);
         names.MayExist(parent, name.Span);
         names.Extend(parent, change.Offer, result.Flags);
         if (result.IsOk)
         {
-            attributes.Learn(question, result.Value.Attributes, result.Flags);
+            attributes.Learn(question, result.Value.File.Attributes, result.Flags);
+            attributes.Learn(question, result.Value.Parent, result.Flags);
         }
 
-        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, result);
+        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, new(result.Status, result.Value.File));
         return (opened, handled, reply, change.Offer.With(result.Flags));
     }
 
@@ -153,6 +179,15 @@ public sealed class OpenFiles(
             return (errno, 0, offset);
         }
 
+        if (file.IsQuiet && !isPage)
+        {
+            errno = await WakeAsync(file, record);
+            if (errno != Errno.OK)
+            {
+                return (errno, 0, offset);
+            }
+        }
+
         var flags = (HandleFlags)record.Flags;
         if (file.Mode == DataMode.Through && (flags & HandleFlags.Append) != 0 && !isPage)
         {
@@ -161,6 +196,16 @@ public sealed class OpenFiles(
 
         var through = !isPage && (file.Mode == DataMode.Through || (flags & HandleFlags.Sync) != 0);
         var (error, written) = await writer.WriteAsync(operation, file, offset, data, through, killSuidgid);
+        if (file.IsQuiet && !isPage && error == Errno.OK)
+        {
+            // Another program closed the file meanwhile.
+            error = await WakeAsync(file, record);
+            if (error == Errno.OK && file.Mode == DataMode.Through)
+            {
+                error = await flusher.FlushAsync(file);
+            }
+        }
+
         if (isPage && file.Mode == DataMode.Through)
         {
             flusher.FlushInBackground(file);
@@ -178,7 +223,7 @@ public sealed class OpenFiles(
         }
 
         // Bytes of a file without a name die with its last handle.
-        var errno = file.Nlink == 0 ? Errno.OK : await flusher.FlushAsync(file);
+        var errno = file.Nlink == 0 ? Errno.OK : await flusher.FlushAsync(file, becomesQuiet: file.Writers == 1);
         return Told(file, handle, errno);
     }
 
@@ -226,7 +271,14 @@ public sealed class OpenFiles(
             }
         }
 
-        await session.MutateAsync<CloseRequest, Empty>(operation, new(record.Ino, record.OpenId));
+        if (file is null or { Nlink: > 0, IsInherited: false })
+        {
+            Closed.Close(handle, record.Ino);
+            return;
+        }
+
+        // Space, or locks that only the server knows, wait for this.
+        await session.MutateAsync<CloseRequest, Empty>(operation, new(record.OpenId));
         Table.Remove(handle);
     }
 
@@ -251,6 +303,19 @@ public sealed class OpenFiles(
         }
 
         attributes.Learn(question, result.Value.Attributes, result.Flags);
+        return See(result.Value.Attributes, question.Offer.With(result.Flags));
+    }
+
+    /// <summary>An answer to an operation that made a name.</summary>
+    internal Found See(in AttributeCache.Question question, in RpcResult<NameReply> result)
+    {
+        if (!result.IsOk)
+        {
+            return new Found(result.Status, default, question.Offer.With(result.Flags));
+        }
+
+        attributes.Learn(question, result.Value.Attributes, result.Flags);
+        attributes.Learn(question, result.Value.Parent, result.Flags);
         return See(result.Value.Attributes, question.Offer.With(result.Flags));
     }
 
@@ -335,12 +400,13 @@ public sealed class OpenFiles(
     /// <summary>fallocate(2).</summary>
     public async ValueTask<Status> FallocateAsync(Operation operation, ulong handle, uint mode, ulong offset, ulong length, bool killSuidgid)
     {
-        if (!TryGetFile(handle, out _, out var file))
+        if (!TryGetFile(handle, out var record, out var file))
         {
             return Errno.EBADF.ToStatus();
         }
 
-        return (await ChangeAsync(file, async () =>
+        var errno = file.IsQuiet ? await WakeAsync(file, record) : Errno.OK;
+        return errno != Errno.OK ? errno.ToStatus() : (await ChangeAsync(file, async () =>
         {
             var changing = attributes.Begin(file.Ino);
             var result = await session.MutateAsync<FallocateRequest, EntryReply>(operation, new(file.Ino, mode, offset, length, killSuidgid));
@@ -353,9 +419,14 @@ public sealed class OpenFiles(
     public async ValueTask<(Status Status, ulong Copied)> CloneAsync(
         Operation operation, ulong sourceHandle, ulong sourceOffset, ulong targetHandle, ulong targetOffset, ulong length)
     {
-        if (!TryGetFile(sourceHandle, out _, out var source) || !TryGetFile(targetHandle, out _, out var target))
+        if (!TryGetFile(sourceHandle, out _, out var source) || !TryGetFile(targetHandle, out var record, out var target))
         {
             return (Errno.EBADF.ToStatus(), 0);
+        }
+
+        if (target.IsQuiet && await WakeAsync(target, record) is not Errno.OK and var asleep)
+        {
+            return (asleep.ToStatus(), 0);
         }
 
         if (source != target)
@@ -458,6 +529,12 @@ public sealed class OpenFiles(
 
         var reply = result.Value;
         var keepPages = false;
+        if (operation.IsResent && Table.FindUnanswered(operation.Unique) is > 0 and var unanswered)
+        {
+            Table.Remove(unanswered);
+        }
+
+        Closed.Release(reply.Attributes.Ino, now: false);
         var file = Table.Publish(handle, reply.Attributes.Ino, operation.Unique, flags);
         if (file is not null)
         {
@@ -525,6 +602,43 @@ public sealed class OpenFiles(
         }
 
         return await layouts.EnsureAsync(file, 1);
+    }
+
+    /// <summary>
+    /// A copy of a descriptor that another program has closed is about to write: the server is told first. (A page that the kernel writes back does not wait
+    /// for that, since other nodes may wait for the page.)
+    /// </summary>
+    private async ValueTask<Errno> WakeAsync(FileNode file, HandleRecord record)
+    {
+        await file.Gate.WaitAsync();
+        try
+        {
+            if (!file.IsQuiet)
+            {
+                return Errno.OK;
+            }
+
+            var operation = session.Begin();
+            var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(file.Ino, record.OpenId, OpenFlags.Write));
+            operation.Complete();
+            if (!result.IsOk)
+            {
+                return result.Errno;
+            }
+
+            lock (file.Lock)
+            {
+                file.IsQuiet = false;
+                file.Learn(result.Value.Attributes);
+                file.Mode = result.Value.Mode == DataMode.Through ? DataMode.Through : file.Mode;
+            }
+
+            return Errno.OK;
+        }
+        finally
+        {
+            file.Gate.Release();
+        }
     }
 
     private bool TryGetFile(ulong handle, out HandleRecord record, out FileNode file)

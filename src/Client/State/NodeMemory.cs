@@ -20,7 +20,7 @@ public sealed unsafe class NodeMemory
     /// <summary>Open handles of one mount.</summary>
     public const int HandleCount = 1 << 16;
 
-    private const ulong MagicValue = 0x34_4D_4E_53_46_45; // "EFSNM4"
+    private const ulong MagicValue = 0x35_4D_4E_53_46_45; // "EFSNM5"
     private const int HeaderBytes = 4096;
 
     private readonly byte* _base;
@@ -141,6 +141,9 @@ public struct HandleRecord
 
     /// <summary><see cref="HandleFlags"/>.</summary>
     public ulong Flags;
+
+    /// <summary>The <c>unique</c> of the kernel request that opened it last: a handle that the server keeps may be opened again without asking it.</summary>
+    public ulong Unique;
 }
 
 /// <summary>What an open handle may do.</summary>
@@ -154,6 +157,12 @@ public enum HandleFlags : uint
 
     /// <summary>O_SYNC or O_DSYNC: a write is answered when it is committed.</summary>
     Sync = 8,
+
+    /// <summary>The kernel has closed it; it stays open at the server for the next open.</summary>
+    Parked = 16,
+
+    /// <summary>The kernel has closed it; the server is being told.</summary>
+    Closing = 32,
 }
 
 /// <summary>Life of a segment of the write-back cache.</summary>

@@ -22,9 +22,9 @@ public class SessionExpiryTests : MetadataFixture
         await silent.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(512 << 10, 0, 0));
         await alive.OpenFileAsync(file, OpenFlags.None);
         Assert.Equal(Status.OK, (await silent.LockAsync(file, 1, LockType.Write)).Status);
-        await silent.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")));
+        await silent.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("f")));
         await silent.CreateAsync("unnamed");
-        await silent.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("unnamed")));
+        await silent.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("unnamed")));
         silent.Dispose();
 
         // The waiting lock is granted by the end of the session that holds it.
