@@ -12,7 +12,7 @@ public sealed class FileTable
     private readonly SegmentArena _arena;
     private readonly Lock _lock = new();
     private readonly Dictionary<ulong, FileNode> _files = [];
-    private readonly Stack<int> _free = new(NodeMemory.HandleCount);
+    private readonly FreePlaces _free = new(NodeMemory.HandleCount);
     private readonly Dictionary<ulong, ParkedHandle> _parked = [];
     private int _open;
 
@@ -21,13 +21,12 @@ public sealed class FileTable
     {
         _memory = memory;
         _arena = arena;
-        for (var index = NodeMemory.HandleCount - 1; index >= 0; index--)
+        _free.TakeOver(memory.Header.HandlesEnd, index =>
         {
             ref var record = ref memory.Handles[index];
             if (record.Handle == 0)
             {
-                _free.Push(index);
-                continue;
+                return true;
             }
 
             var flags = (HandleFlags)record.Flags;
@@ -35,7 +34,7 @@ public sealed class FileTable
             {
                 record.Flags = (ulong)(flags | HandleFlags.Closing);
                 ClosedByPredecessor.Add(record.Handle);
-                continue;
+                return false;
             }
 
             _open++;
@@ -45,7 +44,9 @@ public sealed class FileTable
                 file.IsInherited = true;
                 Count(file, flags, 1);
             }
-        }
+
+            return false;
+        });
 
         foreach (var index in arena.Inherited.OrderBy(i => arena.Header(i).Order))
         {
@@ -76,12 +77,13 @@ public sealed class FileTable
     {
         lock (_lock)
         {
-            if (!_free.TryPop(out var index))
+            if (!_free.TryTake(out var index))
             {
                 handle = 0;
                 return false;
             }
 
+            _memory.Header.HandlesEnd = _free.End;
             handle = (++_memory.Header.NextSerial << IndexBits) | (uint)index;
             return true;
         }
@@ -129,7 +131,7 @@ public sealed class FileTable
     {
         lock (_lock)
         {
-            _free.Push(IndexOf(handle));
+            _free.Return(IndexOf(handle));
         }
     }
 
@@ -171,7 +173,7 @@ public sealed class FileTable
 
             Leave(ref record);
             Volatile.Write(ref record.Handle, 0);
-            _free.Push(IndexOf(handle));
+            _free.Return(IndexOf(handle));
         }
     }
 
@@ -269,7 +271,7 @@ public sealed class FileTable
     /// <summary>The handles of a file.</summary>
     public IEnumerable<HandleRecord> HandlesOf(ulong ino)
     {
-        for (var index = 0; index < NodeMemory.HandleCount; index++)
+        for (var index = 0; index < Volatile.Read(ref _memory.Header.HandlesEnd); index++)
         {
             var record = _memory.Handles[index];
             if (record.Handle != 0 && record.Ino == ino)

@@ -20,7 +20,7 @@ public sealed unsafe class NodeMemory
     /// <summary>Open handles of one mount.</summary>
     public const int HandleCount = 1 << 16;
 
-    private const ulong MagicValue = 0x34_4D_4E_53_46_45; // "EFSNM4"
+    private const ulong MagicValue = 0x35_4D_4E_53_46_45; // "EFSNM5"
     private const int HeaderBytes = 4096;
 
     private readonly byte* _base;
@@ -106,6 +106,9 @@ public struct StateHeader
 
     /// <summary><see cref="LeaseLog.LostUntilMs"/>.</summary>
     public long LeaseLostUntilMs;
+
+    /// <summary>One past the highest record of <see cref="NodeMemory.Handles"/>, and the highest segment, that was ever used: to look at one touches its page.</summary>
+    public int HandlesEnd, SegmentsEnd;
 }
 
 /// <summary>A slot of the session: which kernel request occupies it, and its sequence number.</summary>
