@@ -18,6 +18,7 @@ public sealed class VolumeClient : IDisposable
     private readonly SegmentArena _arena;
     private readonly RecallHandler _recalls;
     private readonly IKernelCache _kernel;
+    private readonly RunningWork _work = new();
 
     /// <summary>Puts the parts together; <see cref="OpenAsync"/> opens or resumes the session.</summary>
     /// <param name="metadata">The volume's metadata server.</param>
@@ -42,10 +43,11 @@ public sealed class VolumeClient : IDisposable
         _arena = new SegmentArena(memory);
         var table = new FileTable(memory, _arena);
         var layouts = new LayoutLoader(Session);
-        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Attributes, Lost);
+        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Attributes, Lost, _work);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
         Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Names, Lost);
+        Files.Closed = new ClosedHandles(Session, table, Attributes, Files.Pages, _work);
         Namespace = new VolumeNamespace(Session, Grants, Files, Leases, Attributes, Names);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
@@ -90,11 +92,18 @@ public sealed class VolumeClient : IDisposable
     public async ValueTask<Errno> CloseAsync()
     {
         var errno = await Files.FlushAllAsync();
+        Files.Closed.Dispose();
         await Session.CloseAsync();
         return errno;
     }
 
-    public void Dispose() => Session.Dispose();
+    /// <summary>Leaves the memory as it is, for a successor if there is one; nothing here touches it any more.</summary>
+    public void Dispose()
+    {
+        Files.Closed.Dispose();
+        Session.Dispose();
+        _work.Stop();
+    }
 
     /// <summary>
     /// The server has ended the session: writes off its open files with what they had not committed, and makes the kernel forget what it was told. Nothing of the
@@ -103,8 +112,10 @@ public sealed class VolumeClient : IDisposable
     private async Task EndSessionAsync(Status reason)
     {
         var told = Leases.BeginRecallOfEverything();
-        ForgetEverything();
+        Attributes.ForgetEverything();
+        Names.ForgetEverything();
         var ended = Files.Table.EndSession();
+        Files.Closed.EndSession();
         var paths = _kernel.FindPaths(ended.Select(file => file.Ino).ToHashSet());
         Files.EndedPaths = paths;
         var lost = new List<LostFile>();
@@ -142,6 +153,7 @@ public sealed class VolumeClient : IDisposable
     {
         Attributes.ForgetEverything();
         Names.ForgetEverything();
+        Files.Closed.ReleaseEverything();
     }
 
     internal async ValueTask GoThroughAsync(FileNode file, IKernelCache kernel)

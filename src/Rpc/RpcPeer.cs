@@ -27,10 +27,10 @@ public sealed class RpcPeer : IDisposable
     private readonly Dictionary<ulong, PendingCall> _calls = [];
     private readonly object _sendLock = new();
     private readonly Queue<(PooledBuffer Buffer, int Offset)> _queue = new();
-    private readonly Timer _deadlines;
     private long _queuedBytes;
     private bool _senderStarted;
     private ulong _nextRequestId;
+    private bool _watched; // guarded by _callsLock: whether DeadlineClock looks at the calls
     private int _closed;
 
     /// <summary>Takes over a connected socket. <see cref="Start"/> begins to receive.</summary>
@@ -46,8 +46,6 @@ public sealed class RpcPeer : IDisposable
         {
             SocketSend.SetSendBuffer(socket, SocketBufferBytes);
         }
-
-        _deadlines = new Timer(static peer => ((RpcPeer)peer!).FailOverdueCalls(), this, DeadlineResolutionMs, DeadlineResolutionMs);
     }
 
     /// <summary>How exactly deadlines are kept, milliseconds.</summary>
@@ -85,12 +83,15 @@ public sealed class RpcPeer : IDisposable
         call.DeadlineMs = Environment.TickCount64 + timeoutMs;
         var task = call.AsValueTask();
         ulong id;
+        var isFirst = false;
         lock (_callsLock)
         {
             id = ++_nextRequestId;
             if (IsConnected)
             {
                 _calls.Add(id, call);
+                isFirst = !_watched;
+                _watched = true;
             }
             else
             {
@@ -102,6 +103,11 @@ public sealed class RpcPeer : IDisposable
         {
             call.Fail(Status.Unavailable);
             return task;
+        }
+
+        if (isFirst)
+        {
+            DeadlineClock.Watch(this);
         }
 
         if (cancellation.CanBeCanceled)
@@ -433,7 +439,8 @@ public sealed class RpcPeer : IDisposable
         }
     }
 
-    private void FailOverdueCalls()
+    /// <summary>Fails the calls whose time is over; <see cref="DeadlineClock"/> asks for it.</summary>
+    internal void FailOverdueCalls()
     {
         List<PendingCall>? overdue = null;
         var now = Environment.TickCount64;
@@ -450,6 +457,16 @@ public sealed class RpcPeer : IDisposable
         }
 
         overdue?.ForEach(call => call.Fail(Status.Unavailable));
+    }
+
+    /// <summary>Whether no call is in flight; then the next one has the connection watched again.</summary>
+    internal bool StopsBeingWatched()
+    {
+        lock (_callsLock)
+        {
+            _watched = _calls.Count > 0;
+            return !_watched;
+        }
     }
 
     /// <summary>Sends; a negative errno when it did not. The connection may be closed by another thread at any moment.</summary>
@@ -484,7 +501,6 @@ public sealed class RpcPeer : IDisposable
             return;
         }
 
-        _deadlines.Dispose();
         Shutdown();
         _socket.Dispose();
         lock (_sendLock)

@@ -38,6 +38,11 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
         var full = 0;
         while (true)
         {
+            if (session.Header is not { } header)
+            {
+                return (Status.StaleEpoch, 0, 0);
+            }
+
             if (servers.Choose(tried) is not { } choice)
             {
                 if (full > 0 && full == tried.Count)
@@ -55,11 +60,6 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
                 tried.Clear();
                 full = 0;
                 continue;
-            }
-
-            if (session.Header is not { } header)
-            {
-                return (Status.StaleEpoch, 0, 0);
             }
 
             // A fresh id for each attempt: a server that seemed dead may hold the block under the old one.

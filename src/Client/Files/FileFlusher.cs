@@ -12,28 +12,42 @@ namespace EphemeralFs.Client.Files;
 /// <summary>The write path from the write-back cache on: segments become blocks on storage servers, then extents in the metadata.</summary>
 public sealed class FileFlusher(
     MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files, AttributeCache attributes,
-    LostLog lost)
+    LostLog lost, RunningWork work)
 {
     /// <summary>Block writes of one file in flight: enough to keep several servers busy.</summary>
     private const int BlocksInFlight = 4;
 
     /// <summary>Commits everything that is unflushed now, and waits for flushes that already run.</summary>
     /// <returns>An error loses the bytes, as a failed write-back does; it is returned here and kept for every open handle.</returns>
-    public async ValueTask<Errno> FlushAsync(FileNode file)
+    /// <param name="file">The file.</param>
+    /// <param name="becomesQuiet">Nobody on this node is going to write it any more, as far as one can tell: the commit says so (<see cref="CommitFlags.Quiet"/>).</param>
+    public async ValueTask<Errno> FlushAsync(FileNode file, bool becomesQuiet = false)
     {
-        await file.Gate.WaitAsync();
+        if (!work.TryBegin())
+        {
+            return Errno.EIO; // nobody hears it: the daemon has left the mount, or the mount is gone
+        }
+
         try
         {
-            return await FlushLockedAsync(file);
+            await file.Gate.WaitAsync();
+            try
+            {
+                return await FlushLockedAsync(file, becomesQuiet);
+            }
+            finally
+            {
+                file.Gate.Release();
+            }
         }
         finally
         {
-            file.Gate.Release();
+            work.End();
         }
     }
 
     /// <summary>As <see cref="FlushAsync"/>, for a caller that holds the gate.</summary>
-    public async ValueTask<Errno> FlushLockedAsync(FileNode file)
+    public async ValueTask<Errno> FlushLockedAsync(FileNode file, bool becomesQuiet = false)
     {
         List<int> segments;
         lock (file.Lock)
@@ -48,6 +62,8 @@ public sealed class FileFlusher(
                 return Errno.OK;
             }
 
+            // Whoever writes from now on waits at the gate.
+            file.IsQuiet |= becomesQuiet;
             segments = [];
             foreach (var (_, list) in file.Segments)
             {
@@ -62,10 +78,10 @@ public sealed class FileFlusher(
         var errno = await layouts.EnsureAsync(file, long.MaxValue);
         if (errno == Errno.OK)
         {
-            errno = await CommitAsync(file, segments);
+            errno = await CommitAsync(file, segments, becomesQuiet ? CommitFlags.Quiet : CommitFlags.None);
         }
 
-        // When the session has ended, its end writes off everything that was unflushed.
+        // When the session has ended, its end writes off everything that was unflushed; when the daemon leaves, its successor writes it.
         if (errno != Errno.OK && session.IsCurrent(file.Life))
         {
             lock (file.Lock)
@@ -196,7 +212,7 @@ public sealed class FileFlusher(
     private long Reserved(IReadOnlyCollection<int> segments) =>
         segments.Sum(index => (long)BitOperations.PopCount(arena.Header(index).ReservedPages) * Limits.PageSizeBytes);
 
-    private async ValueTask<Errno> CommitAsync(FileNode file, List<int> segments)
+    private async ValueTask<Errno> CommitAsync(FileNode file, List<int> segments, CommitFlags lastly)
     {
         List<Piece> pieces;
         ulong end;
@@ -233,7 +249,7 @@ public sealed class FileFlusher(
 
         if (inline is not null)
         {
-            return await SendCommitAsync(file, segments, new(file.Ino, flags | CommitFlags.HasInline, end, [], inline), time);
+            return await SendCommitAsync(file, segments, new(file.Ino, flags | lastly | CommitFlags.HasInline, end, [], inline), time);
         }
 
         var extents = new List<Extent>();
@@ -249,7 +265,7 @@ public sealed class FileFlusher(
             var part = extents.Skip(sent).Take(Limits.ExtentsPerMessageMax).ToArray();
             sent += part.Length;
             var last = sent == extents.Count;
-            var errno = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags, last ? end : part[^1].End, part, default), time);
+            var errno = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags | (last ? lastly : CommitFlags.None), last ? end : part[^1].End, part, default), time);
             if (errno != Errno.OK || last)
             {
                 return errno;

@@ -32,6 +32,12 @@ public sealed class FileNode(ulong ino, ulong life, SegmentArena arena)
     /// <summary>Whether the server knows of our handles: false after a daemon restart until they were announced again.</summary>
     public bool IsRegistered;
 
+    /// <summary>Whether a predecessor opened it: locks that it took through handles are not known here.</summary>
+    public bool IsInherited;
+
+    /// <summary>Whether the server was told that nobody here writes (<see cref="CommitFlags.Quiet"/>): it is told before somebody does.</summary>
+    public bool IsQuiet;
+
     /// <summary>Names of the inode as last heard; 0 = nobody will read it after the last close.</summary>
     public uint Nlink = 1;
 

@@ -1,4 +1,5 @@
 using EphemeralFs.Client.State;
+using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Files;
 
@@ -11,7 +12,9 @@ public sealed class FileTable
     private readonly SegmentArena _arena;
     private readonly Lock _lock = new();
     private readonly Dictionary<ulong, FileNode> _files = [];
-    private readonly Stack<int> _free = new(NodeMemory.HandleCount);
+    private readonly FreePlaces _free = new(NodeMemory.HandleCount);
+    private readonly Dictionary<ulong, ParkedHandle> _parked = [];
+    private int _open;
     private ulong _life;
 
     /// <summary>Takes over the handles and unflushed bytes of a predecessor.</summary>
@@ -20,21 +23,32 @@ public sealed class FileTable
         _memory = memory;
         _arena = arena;
         _life = memory.Header.Life;
-        for (var index = NodeMemory.HandleCount - 1; index >= 0; index--)
+        _free.TakeOver(memory.Header.HandlesEnd, index =>
         {
             ref var record = ref memory.Handles[index];
             if (record.Handle == 0)
             {
-                _free.Push(index);
-                continue;
+                return true;
             }
 
             var flags = (HandleFlags)record.Flags;
+            if ((flags & (HandleFlags.Parked | HandleFlags.Closing)) != 0)
+            {
+                record.Flags = (ulong)(flags | HandleFlags.Closing);
+                ClosedByPredecessor.Add(record.Handle);
+                return false;
+            }
+
+            _open++;
             if ((flags & (HandleFlags.Directory | HandleFlags.Ended)) == 0)
             {
-                Count(GetOrAdd(record.Ino), flags, 1);
+                var file = GetOrAdd(record.Ino);
+                file.IsInherited = true;
+                Count(file, flags, 1);
             }
-        }
+
+            return false;
+        });
 
         foreach (var index in arena.Inherited.OrderBy(i => arena.Header(i).Order))
         {
@@ -42,14 +56,20 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>Open handles.</summary>
-    public int HandleCount
+    /// <summary>Handles that the kernel has open.</summary>
+    public int HandleCount => Volatile.Read(ref _open);
+
+    /// <summary>Handles that the kernel had closed and the server perhaps did not know of it.</summary>
+    public List<ulong> ClosedByPredecessor { get; } = [];
+
+    /// <summary>Closed handles that are kept.</summary>
+    public int ParkedCount
     {
         get
         {
             lock (_lock)
             {
-                return NodeMemory.HandleCount - _free.Count;
+                return _parked.Count;
             }
         }
     }
@@ -59,12 +79,13 @@ public sealed class FileTable
     {
         lock (_lock)
         {
-            if (!_free.TryPop(out var index))
+            if (!_free.TryTake(out var index))
             {
                 handle = 0;
                 return false;
             }
 
+            _memory.Header.HandlesEnd = _free.End;
             handle = (++_memory.Header.NextSerial << IndexBits) | (uint)index;
             return true;
         }
@@ -81,11 +102,13 @@ public sealed class FileTable
                 return false;
             }
 
-            ref var record = ref _memory.Handles[(int)(handle & ((1 << IndexBits) - 1))];
+            ref var record = ref RecordOf(handle);
             record.Ino = ino;
             record.OpenId = openId;
             record.Flags = (ulong)flags;
+            record.Unique = openId;
             Volatile.Write(ref record.Handle, handle);
+            _open++;
             if ((flags & HandleFlags.Directory) == 0)
             {
                 file = GetOrAdd(ino);
@@ -96,19 +119,28 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>The session has ended: none of its handles works any more, and its files are returned. What is opened from now on belongs to the next one.</summary>
+    /// <summary>
+    /// The session has ended: none of its handles works any more, those that the kernel had closed are gone, and its files are returned. What is opened from now
+    /// on belongs to the next one.
+    /// </summary>
     public FileNode[] EndSession()
     {
         lock (_lock)
         {
-            foreach (ref var record in _memory.Handles)
+            foreach (ref var record in _memory.Handles[.._free.End])
             {
-                if (record.Handle != 0)
+                if (((HandleFlags)record.Flags & (HandleFlags.Parked | HandleFlags.Closing)) == 0)
                 {
                     record.Flags |= (ulong)HandleFlags.Ended;
                 }
+                else if (record.Handle != 0)
+                {
+                    _free.Return(IndexOf(record.Handle));
+                    Volatile.Write(ref record.Handle, 0);
+                }
             }
 
+            _parked.Clear();
             _life = _memory.Header.Life + 1;
             FileNode[] ended = [.. _files.Values];
             _files.Clear();
@@ -119,19 +151,33 @@ public sealed class FileTable
     /// <summary>Whether the session under which a handle was opened has ended.</summary>
     public bool IsEnded(ulong handle) => TryGet(handle, out var record) && ((HandleFlags)record.Flags & HandleFlags.Ended) != 0;
 
+    /// <summary>The handle that a predecessor opened for a kernel request that it did not answer; 0 if there is none.</summary>
+    public ulong FindUnanswered(ulong unique)
+    {
+        foreach (ref readonly var record in _memory.Handles)
+        {
+            if (record.Handle != 0 && record.Unique == unique && ((HandleFlags)record.Flags & (HandleFlags.Parked | HandleFlags.Closing)) == 0)
+            {
+                return record.Handle;
+            }
+        }
+
+        return 0;
+    }
+
     /// <summary>The open failed.</summary>
     public void Cancel(ulong handle)
     {
         lock (_lock)
         {
-            _free.Push((int)(handle & ((1 << IndexBits) - 1)));
+            _free.Return(IndexOf(handle));
         }
     }
 
     /// <summary>What a handle is; false when the kernel made it up.</summary>
     public bool TryGet(ulong handle, out HandleRecord record)
     {
-        record = _memory.Handles[(int)(handle & ((1 << IndexBits) - 1))];
+        record = RecordOf(handle);
         return handle != 0 && record.Handle == handle;
     }
 
@@ -153,40 +199,128 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>The handle is closed; forgets the file with its last one.</summary>
+    /// <summary>The server knows the handle no more: its place is free. Forgets the file with its last one.</summary>
     public void Remove(ulong handle)
     {
-        var index = (int)(handle & ((1 << IndexBits) - 1));
         lock (_lock)
         {
-            ref var record = ref _memory.Handles[index];
+            ref var record = ref RecordOf(handle);
             if (record.Handle != handle)
             {
                 return;
             }
 
-            var flags = (HandleFlags)record.Flags;
-            if ((flags & (HandleFlags.Directory | HandleFlags.Ended)) == 0 && _files.TryGetValue(record.Ino, out var file))
+            Leave(ref record);
+            Volatile.Write(ref record.Handle, 0);
+            _free.Return(IndexOf(handle));
+        }
+    }
+
+    /// <summary>The kernel has closed the handle, or a parked one is not kept any longer; <see cref="Remove"/> follows when the server knows.</summary>
+    public void Retire(ulong handle)
+    {
+        lock (_lock)
+        {
+            ref var record = ref RecordOf(handle);
+            if (record.Handle == handle)
             {
-                Count(file, flags, -1);
-                if (file.Handles == 0 && file.SegmentCount == 0)
-                {
-                    _files.Remove(record.Ino);
-                }
+                Leave(ref record);
+            }
+        }
+    }
+
+    /// <summary>The kernel has closed the handle, which is kept if it is the last one of what was only read.</summary>
+    public bool TryPark(ulong handle, long nowMs)
+    {
+        lock (_lock)
+        {
+            ref var record = ref RecordOf(handle);
+            var flags = (HandleFlags)record.Flags;
+            var file = _files.GetValueOrDefault(record.Ino);
+            if ((flags & HandleFlags.Ended) != 0)
+            {
+                return false;
             }
 
-            Volatile.Write(ref record.Handle, 0);
-            _free.Push(index);
+            var isWorthIt = (flags & HandleFlags.Directory) != 0
+                || ((flags & HandleFlags.Write) == 0
+                    && file is { Handles: 1, SegmentCount: 0, Mode: DataMode.Cached, Nlink: > 0, IsRegistered: true, IsInherited: false });
+            if (!isWorthIt || _parked.ContainsKey(record.Ino))
+            {
+                return false;
+            }
+
+            Leave(ref record);
+            record.Flags = (ulong)(flags | HandleFlags.Parked);
+            _parked.Add(record.Ino, new ParkedHandle(handle, (flags & HandleFlags.Directory) != 0 ? null : file, nowMs));
+            return true;
+        }
+    }
+
+    /// <summary>Opens a parked handle again, for a request that began in this life of the session.</summary>
+    public bool TryUnpark(ulong ino, HandleFlags flags, ulong unique, ulong life, out ulong handle, out FileNode? file)
+    {
+        lock (_lock)
+        {
+            if (life != _life || !_parked.TryGetValue(ino, out var parked) || parked.File is { Mode: not DataMode.Cached })
+            {
+                (handle, file) = (0, null);
+                return false;
+            }
+
+            _parked.Remove(ino);
+            (handle, file) = (parked.Handle, parked.File);
+            ref var record = ref RecordOf(handle);
+            record.Unique = unique;
+            record.Flags = (ulong)flags;
+            _open++;
+            if (file is not null)
+            {
+                _files.Add(ino, file);
+                Count(file, flags, 1);
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>Takes the parked handle of an inode, to be retired.</summary>
+    public bool TakeParked(ulong ino, out ulong handle, out FileNode? file)
+    {
+        lock (_lock)
+        {
+            var isParked = _parked.Remove(ino, out var parked);
+            (handle, file) = (parked.Handle, parked.File);
+            return isParked;
+        }
+    }
+
+    /// <summary>Inodes whose handles were parked at this time or before, milliseconds of the monotonic clock.</summary>
+    public ulong[] ParkedBefore(long timeMs)
+    {
+        lock (_lock)
+        {
+            return [.. _parked.Where(parked => parked.Value.SinceMs <= timeMs).Select(parked => parked.Key)];
+        }
+    }
+
+    /// <summary>The inodes whose handles have been parked longest.</summary>
+    public ulong[] OldestParked(int count)
+    {
+        lock (_lock)
+        {
+            return [.. _parked.OrderBy(parked => parked.Value.SinceMs).Take(count).Select(parked => parked.Key)];
         }
     }
 
     /// <summary>The handles of a file that work.</summary>
     public IEnumerable<HandleRecord> HandlesOf(ulong ino)
     {
-        for (var index = 0; index < NodeMemory.HandleCount; index++)
+        for (var index = 0; index < Volatile.Read(ref _memory.Header.HandlesEnd); index++)
         {
             var record = _memory.Handles[index];
-            if (record.Handle != 0 && record.Ino == ino && ((HandleFlags)record.Flags & HandleFlags.Ended) == 0)
+            if (record.Handle != 0 && record.Ino == ino
+                && ((HandleFlags)record.Flags & (HandleFlags.Ended | HandleFlags.Parked | HandleFlags.Closing)) == 0)
             {
                 yield return record;
             }
@@ -199,6 +333,31 @@ public sealed class FileTable
         lock (_lock)
         {
             return [.. _files.Values];
+        }
+    }
+
+    private static int IndexOf(ulong handle) => (int)(handle & ((1 << IndexBits) - 1));
+
+    private ref HandleRecord RecordOf(ulong handle) => ref _memory.Handles[IndexOf(handle)];
+
+    /// <summary>The kernel has the handle open no more; under the lock.</summary>
+    private void Leave(ref HandleRecord record)
+    {
+        var flags = (HandleFlags)record.Flags;
+        record.Flags = (ulong)(flags | HandleFlags.Closing);
+        if ((flags & (HandleFlags.Parked | HandleFlags.Closing)) != 0)
+        {
+            return;
+        }
+
+        _open--;
+        if ((flags & (HandleFlags.Directory | HandleFlags.Ended)) == 0 && _files.TryGetValue(record.Ino, out var file))
+        {
+            Count(file, flags, -1);
+            if (file.Handles == 0 && file.SegmentCount == 0)
+            {
+                _files.Remove(record.Ino);
+            }
         }
     }
 
@@ -220,4 +379,6 @@ public sealed class FileTable
             file.Writers += change;
         }
     }
+
+    private readonly record struct ParkedHandle(ulong Handle, FileNode? File, long SinceMs);
 }

@@ -18,6 +18,9 @@ public sealed class OpenFiles(
     /// <summary>Where files of sessions that have ended were open, for what is still found to be lost of them.</summary>
     internal IReadOnlyDictionary<ulong, string> EndedPaths { get; set; } = new Dictionary<ulong, string>();
 
+    /// <summary>Handles that programs have closed.</summary>
+    internal ClosedHandles Closed { get; set; } = null!;
+
     /// <summary>The table of handles.</summary>
     public FileTable Table { get; } = table;
 
@@ -25,6 +28,22 @@ public sealed class OpenFiles(
     public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenAsync(
         Operation operation, ulong ino, HandleFlags flags, OpenFlags open)
     {
+        if (operation.IsResent && Table.FindUnanswered(operation.Unique) is > 0 and var unanswered)
+        {
+            if (IsEnded(unanswered))
+            {
+                Table.Remove(unanswered);
+                return (Status.StaleEpoch, 0, default, false);
+            }
+
+            return await AnswerAgainAsync(unanswered);
+        }
+
+        if ((open & ~OpenFlags.Directory) == 0 && Closed.TryReopen(ino, flags, operation, out var reopened, out var read))
+        {
+            return (Status.OK, reopened, default, read is { PagesVersion: > 0 });
+        }
+
         if (!Table.TryReserve(out var handle))
         {
             return (Errno.EMFILE.ToStatus(), 0, default, false);
@@ -74,6 +93,18 @@ public sealed class OpenFiles(
         }
     }
 
+    /// <summary>A predecessor opened the handle and did not say so.</summary>
+    private async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> AnswerAgainAsync(ulong handle)
+    {
+        if (!TryGetFile(handle, out _, out var file))
+        {
+            return (Status.OK, handle, default, false);
+        }
+
+        var errno = await EnsureRegisteredAsync(file);
+        return (errno.ToStatus(), handle, new OpenReply { Mode = file.Mode }, false);
+    }
+
     /// <summary>Finds or makes a file and opens it.</summary>
     public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, LeaseOffer Lease)> CreateAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, uint mode, uint uid, uint gid, HandleFlags flags, OpenFlags open)
@@ -92,16 +123,17 @@ public sealed class OpenFiles(
         names.MayExist(parent, name.Span);
         var change = attributes.Begin(parent);
         var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
-        var result = await session.MutateAsync<CreateRequest, OpenReply>(operation, request);
+        var result = await session.MutateAsync<CreateRequest, CreateReply>(operation, request);
         var question = attributes.End(change);
         names.MayExist(parent, name.Span);
         names.Extend(parent, change.Offer, result.Flags);
         if (result.IsOk)
         {
-            attributes.Learn(question, result.Value.Attributes, result.Flags);
+            attributes.Learn(question, result.Value.File.Attributes, result.Flags);
+            attributes.Learn(question, result.Value.Parent, result.Flags);
         }
 
-        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, result);
+        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, new(result.Status, result.Value.File));
         return (opened, handled, reply, change.Offer.With(result.Flags));
     }
 
@@ -162,6 +194,15 @@ public sealed class OpenFiles(
             return (errno, 0, offset);
         }
 
+        if (file.IsQuiet && !isPage)
+        {
+            errno = await WakeAsync(file, record);
+            if (errno != Errno.OK)
+            {
+                return (errno, 0, offset);
+            }
+        }
+
         var flags = (HandleFlags)record.Flags;
         if (file.Mode == DataMode.Through && (flags & HandleFlags.Append) != 0 && !isPage)
         {
@@ -170,6 +211,16 @@ public sealed class OpenFiles(
 
         var through = !isPage && (file.Mode == DataMode.Through || (flags & HandleFlags.Sync) != 0);
         var (error, written) = await writer.WriteAsync(operation, file, offset, data, through, killSuidgid);
+        if (file.IsQuiet && !isPage && error == Errno.OK)
+        {
+            // Another program closed the file meanwhile.
+            error = await WakeAsync(file, record);
+            if (error == Errno.OK && file.Mode == DataMode.Through)
+            {
+                error = await flusher.FlushAsync(file);
+            }
+        }
+
         if (isPage && file.Mode == DataMode.Through)
         {
             flusher.FlushInBackground(file);
@@ -187,7 +238,7 @@ public sealed class OpenFiles(
         }
 
         // Bytes of a file without a name die with its last handle.
-        var errno = file.Nlink == 0 ? Errno.OK : await flusher.FlushAsync(file);
+        var errno = file.Nlink == 0 ? Errno.OK : await flusher.FlushAsync(file, becomesQuiet: file.Writers == 1);
         return Told(file, handle, errno);
     }
 
@@ -244,7 +295,14 @@ public sealed class OpenFiles(
             }
         }
 
-        await session.MutateAsync<CloseRequest, Empty>(operation, new(record.Ino, record.OpenId));
+        if (file is null or { Nlink: > 0, IsInherited: false })
+        {
+            Closed.Close(handle, record.Ino);
+            return;
+        }
+
+        // Space, or locks that only the server knows, wait for this.
+        await session.MutateAsync<CloseRequest, Empty>(operation, new(record.OpenId));
         Table.Remove(handle);
     }
 
@@ -269,6 +327,19 @@ public sealed class OpenFiles(
         }
 
         attributes.Learn(question, result.Value.Attributes, result.Flags);
+        return See(result.Value.Attributes, question.Offer.With(result.Flags));
+    }
+
+    /// <summary>An answer to an operation that made a name.</summary>
+    internal Found See(in AttributeCache.Question question, in RpcResult<NameReply> result)
+    {
+        if (!result.IsOk)
+        {
+            return new Found(result.Status, default, question.Offer.With(result.Flags));
+        }
+
+        attributes.Learn(question, result.Value.Attributes, result.Flags);
+        attributes.Learn(question, result.Value.Parent, result.Flags);
         return See(result.Value.Attributes, question.Offer.With(result.Flags));
     }
 
@@ -307,6 +378,16 @@ public sealed class OpenFiles(
         if (file is null)
         {
             var result = await AskToSetAsync(operation, request);
+            if (result.IsOk && (request.Fields & SetAttrFields.Size) != 0)
+            {
+                // What is kept for the next open, or was opened meanwhile, does not know where the file ends now.
+                Closed.Release(request.Ino, now: false);
+                if (Table.Find(request.Ino) is { } opened)
+                {
+                    Relearn(opened, result.Status, result.Value.Attributes);
+                }
+            }
+
             return (result.Status, result.IsOk ? Overlay(result.Value.Attributes) : default);
         }
 
@@ -353,12 +434,13 @@ public sealed class OpenFiles(
     /// <summary>fallocate(2).</summary>
     public async ValueTask<Status> FallocateAsync(Operation operation, ulong handle, uint mode, ulong offset, ulong length, bool killSuidgid)
     {
-        if (!TryGetFile(handle, out _, out var file))
+        if (!TryGetFile(handle, out var record, out var file))
         {
             return NoFile(handle).ToStatus();
         }
 
-        return (await ChangeAsync(file, async () =>
+        var errno = file.IsQuiet ? await WakeAsync(file, record) : Errno.OK;
+        return errno != Errno.OK ? errno.ToStatus() : (await ChangeAsync(file, async () =>
         {
             var changing = attributes.Begin(file.Ino);
             var result = await session.MutateAsync<FallocateRequest, EntryReply>(operation, new(file.Ino, mode, offset, length, killSuidgid));
@@ -371,9 +453,14 @@ public sealed class OpenFiles(
     public async ValueTask<(Status Status, ulong Copied)> CloneAsync(
         Operation operation, ulong sourceHandle, ulong sourceOffset, ulong targetHandle, ulong targetOffset, ulong length)
     {
-        if (!TryGetFile(sourceHandle, out _, out var source) || !TryGetFile(targetHandle, out _, out var target))
+        if (!TryGetFile(sourceHandle, out _, out var source) || !TryGetFile(targetHandle, out var record, out var target))
         {
             return ((IsEnded(sourceHandle) ? Errno.EIO : NoFile(targetHandle)).ToStatus(), 0);
+        }
+
+        if (target.IsQuiet && await WakeAsync(target, record) is not Errno.OK and var asleep)
+        {
+            return (asleep.ToStatus(), 0);
         }
 
         if (source != target)
@@ -468,6 +555,11 @@ public sealed class OpenFiles(
     private async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenedAsync(
         Operation operation, ulong handle, HandleFlags flags, OpenFlags open, RpcResult<OpenReply> result)
     {
+        if (operation.IsResent && Table.FindUnanswered(operation.Unique) is > 0 and var unanswered && (result.IsOk || IsEnded(unanswered)))
+        {
+            Table.Remove(unanswered);
+        }
+
         if (!result.IsOk)
         {
             Table.Cancel(handle);
@@ -476,6 +568,7 @@ public sealed class OpenFiles(
 
         var reply = result.Value;
         var keepPages = false;
+        Closed.Release(reply.Attributes.Ino, now: false);
         if (!Table.TryPublish(handle, reply.Attributes.Ino, operation.Unique, flags, operation.Life, out var file))
         {
             Table.Cancel(handle);
@@ -563,6 +656,43 @@ public sealed class OpenFiles(
 
     /// <summary>What is wrong with a handle that <see cref="TryGetFile"/> does not find.</summary>
     private Errno NoFile(ulong handle) => IsEnded(handle) ? Errno.EIO : Errno.EBADF;
+
+    /// <summary>
+    /// A copy of a descriptor that another program has closed is about to write: the server is told first. (A page that the kernel writes back does not wait
+    /// for that, since other nodes may wait for the page.)
+    /// </summary>
+    private async ValueTask<Errno> WakeAsync(FileNode file, HandleRecord record)
+    {
+        await file.Gate.WaitAsync();
+        try
+        {
+            if (!file.IsQuiet)
+            {
+                return Errno.OK;
+            }
+
+            var operation = session.BeginFor(file.Life);
+            var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(file.Ino, record.OpenId, OpenFlags.Write));
+            operation.Complete();
+            if (!result.IsOk)
+            {
+                return result.Errno;
+            }
+
+            lock (file.Lock)
+            {
+                file.IsQuiet = false;
+                file.Learn(result.Value.Attributes);
+                file.Mode = result.Value.Mode == DataMode.Through ? DataMode.Through : file.Mode;
+            }
+
+            return Errno.OK;
+        }
+        finally
+        {
+            file.Gate.Release();
+        }
+    }
 
     private bool TryGetFile(ulong handle, out HandleRecord record, out FileNode file)
     {

@@ -7,7 +7,7 @@ public sealed class SegmentArena
 {
     private readonly NodeMemory _memory;
     private readonly Lock _lock = new();
-    private readonly Stack<int> _free;
+    private readonly FreePlaces _free;
     private readonly Queue<TaskCompletionSource> _waiting = new();
     private ulong _order;
 
@@ -15,21 +15,21 @@ public sealed class SegmentArena
     public SegmentArena(NodeMemory memory)
     {
         _memory = memory;
-        _free = new Stack<int>(memory.SegmentCount);
-        for (var index = memory.SegmentCount - 1; index >= 0; index--)
+        _free = new FreePlaces(memory.SegmentCount);
+        _free.TakeOver(memory.Header.SegmentsEnd, index =>
         {
             ref var segment = ref memory.Segment(index);
             if (segment.State == SegmentState.Free)
             {
-                _free.Push(index);
-                continue;
+                return true;
             }
 
             // Its flush died with the daemon: nothing of it is known to be committed.
             segment.State = SegmentState.Dirty;
             _order = Math.Max(_order, segment.Order);
             Inherited.Add(index);
-        }
+            return false;
+        });
     }
 
     /// <summary>Segments that a predecessor left dirty, to be attached to their files.</summary>
@@ -66,11 +66,12 @@ public sealed class SegmentArena
     {
         lock (_lock)
         {
-            if (!_free.TryPop(out index))
+            if (!_free.TryTake(out index))
             {
                 return false;
             }
 
+            _memory.Header.SegmentsEnd = _free.End;
             ref var header = ref _memory.Segment(index);
             header = default;
             header.Ino = ino;
@@ -87,7 +88,7 @@ public sealed class SegmentArena
         lock (_lock)
         {
             Volatile.Write(ref System.Runtime.CompilerServices.Unsafe.As<SegmentState, uint>(ref _memory.Segment(index).State), (uint)SegmentState.Free);
-            _free.Push(index);
+            _free.Return(index);
             _waiting.TryDequeue(out next);
         }
 

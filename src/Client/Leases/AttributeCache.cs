@@ -53,6 +53,9 @@ public sealed class AttributeCache(LeaseTable leases, Func<int> leaseMs)
         return false;
     }
 
+    /// <summary>Whether the attributes are known and leased.</summary>
+    public bool IsLeased(ulong ino) => TryGet(ino, out _, out _);
+
     /// <summary>Keeps what the server answered, if it may be kept.</summary>
     public void Learn(in Question question, in InodeAttributes attributes, FrameFlags granted)
     {

@@ -52,7 +52,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
 
         names.MayExist(parent, name.Span);
         var change = attributes.Begin(parent);
-        var result = await session.MutateAsync<MknodRequest, EntryReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target));
+        var result = await session.MutateAsync<MknodRequest, NameReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target));
         var question = attributes.End(change);
         names.MayExist(parent, name.Span);
         names.Extend(parent, change.Offer, result.Flags);
@@ -68,10 +68,11 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     public async ValueTask<Status> UnlinkAsync(Operation operation, ulong parent, ReadOnlyMemory<byte> name)
     {
         var change = attributes.Begin(parent);
-        var result = await session.MutateAsync<UnlinkRequest, EntryReply>(operation, new(parent, name));
-        attributes.End(change);
+        var result = await session.MutateAsync<UnlinkRequest, NameReply>(operation, new(parent, name));
+        var question = attributes.End(change);
         if (result.IsOk)
         {
+            attributes.Learn(question, result.Value.Parent, result.Flags);
             names.Removed(parent, name.Span);
             Unlinked(result.Value.Attributes);
         }
@@ -83,10 +84,11 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     public async ValueTask<Status> RmdirAsync(Operation operation, ulong parent, ReadOnlyMemory<byte> name)
     {
         var change = attributes.Begin(parent);
-        var result = await session.MutateAsync<RmdirRequest, EntryReply>(operation, new(parent, name));
-        attributes.End(change);
+        var result = await session.MutateAsync<RmdirRequest, NameReply>(operation, new(parent, name));
+        var question = attributes.End(change);
         if (result.IsOk)
         {
+            attributes.Learn(question, result.Value.Parent, result.Flags);
             names.Removed(parent, name.Span);
             names.Forget(result.Value.Attributes.Ino);
             Unlinked(result.Value.Attributes);
@@ -104,10 +106,12 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
         names.MayExist(newParent, newName.Span);
         var change = attributes.Begin(parent, newParent);
         var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags));
-        attributes.End(change);
+        var question = attributes.End(change);
         names.MayExist(newParent, newName.Span);
         if (result.IsOk)
         {
+            attributes.Learn(question, result.Value.Parent, result.Flags);
+            attributes.Learn(question, result.Value.NewParent, result.Flags);
             var moved = result.Value.Moved;
             attributes.Forget([moved.Ino, result.Value.Replaced.Ino]);
 
@@ -131,7 +135,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     {
         names.MayExist(newParent, newName.Span);
         var change = attributes.Begin(newParent, ino);
-        var result = await session.MutateAsync<LinkRequest, EntryReply>(operation, new(ino, newParent, newName));
+        var result = await session.MutateAsync<LinkRequest, NameReply>(operation, new(ino, newParent, newName));
         var question = attributes.End(change);
         names.MayExist(newParent, newName.Span);
         names.Extend(newParent, change.Offer, result.Flags);
@@ -191,9 +195,10 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>getxattr(2).</summary>
     public async ValueTask<(Status Status, ReadOnlyMemory<byte> Value)> GetXattrAsync(ulong ino, ReadOnlyMemory<byte> name)
     {
-        if (HasNoXattrs(ino))
+        var errno = XattrNames.Check(name.Span);
+        if (errno != Errno.OK || HasNoXattrs(ino))
         {
-            return (Errno.ENODATA.ToStatus(), default);
+            return ((errno != Errno.OK ? errno : Errno.ENODATA).ToStatus(), default);
         }
 
         var result = await session.QueryAsync<GetXattrRequest, XattrReply>(new(ino, name));
@@ -234,6 +239,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
         files.SetNlink(inode);
         if (inode.Nlink == 0)
         {
+            files.Closed.Release(inode.Ino);
             _removed.Add(inode);
         }
     }

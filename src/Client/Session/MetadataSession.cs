@@ -84,8 +84,8 @@ public sealed class MetadataSession : IDisposable
     /// <summary>Volume id.</summary>
     public uint Volume => _memory.Header.Volume;
 
-    /// <summary>Id and epoch, which requests to storage servers carry too; null while there is no session.</summary>
-    public CallHeader? Header => _current?.Header;
+    /// <summary>Id and epoch, which requests to storage servers carry too; null while there is no session, and when this one was disposed.</summary>
+    public CallHeader? Header => _disposed ? null : _current?.Header;
 
     /// <summary>
     /// For how many milliseconds the kernel may use names and attributes without asking: so much less than the session's time-out that they have expired when
@@ -114,8 +114,8 @@ public sealed class MetadataSession : IDisposable
     /// </summary>
     public bool IsConfirmed => Environment.TickCount64 - Volatile.Read(ref _confirmedMs) < _timeoutMs;
 
-    /// <summary>Whether a session of this life is open.</summary>
-    public bool IsCurrent(ulong life) => _current is { } current && current.Life == life;
+    /// <summary>Whether a session of this life is open: false also when it was disposed, so that what fails then is not taken for lost.</summary>
+    public bool IsCurrent(ulong life) => !_disposed && _current is { } current && current.Life == life;
 
     /// <summary>Opens the session, or resumes the one in memory.</summary>
     public async ValueTask<Status> OpenAsync()
@@ -226,6 +226,7 @@ public sealed class MetadataSession : IDisposable
             }
         }
 
+        Slots.Stop();
         opening?.TrySetResult(null);
         _renewal.Dispose();
         _watchdog.Dispose();

@@ -15,6 +15,7 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
         switch (call.Header.Opcode)
         {
             case Opcode.Recall when RpcCall.TryRead<RecallRequest>(head, out var recall):
+                volume.Files.Closed.Release(recall.Ino);
                 var file = volume.Files.Table.Find(recall.Ino);
                 if (file is null)
                 {
@@ -43,6 +44,11 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
                 }
 
                 volume.Attributes.Forget(forget.Inodes);
+                foreach (var ino in forget.Inodes)
+                {
+                    volume.Files.Closed.Release(ino);
+                }
+
                 foreach (var (parent, name) in names)
                 {
                     volume.Names.MayExist(parent, name);

@@ -13,6 +13,7 @@ public sealed class SlotTable
     private readonly Lock _lock = new();
     private readonly Stack<uint> _free = new(Limits.SlotsPerSession);
     private readonly Queue<TaskCompletionSource<uint>> _waiting = new();
+    private bool _stopped;
 
     /// <summary>Takes over the slots; those of a predecessor's unanswered requests stay occupied until the kernel sends the requests again.</summary>
     public SlotTable(NodeMemory memory)
@@ -61,6 +62,11 @@ public sealed class SlotTable
         TaskCompletionSource<uint> source;
         lock (_lock)
         {
+            if (_stopped)
+            {
+                return new ValueTask<(uint, uint)>((0, Lost));
+            }
+
             if (_free.TryPop(out var slot))
             {
                 return new ValueTask<(uint, uint)>((slot, Occupy(slot, operation, step)));
@@ -85,11 +91,32 @@ public sealed class SlotTable
         }
     }
 
+    /// <summary>
+    /// The daemon leaves the memory: nothing is sent any more, and what is in flight stays occupied, for its requests are answered by a successor.
+    /// </summary>
+    internal void Stop()
+    {
+        TaskCompletionSource<uint>[] waiting;
+        lock (_lock)
+        {
+            _stopped = true;
+            waiting = [.. _waiting];
+            _waiting.Clear();
+        }
+
+        Array.ForEach(waiting, source => source.SetResult(0));
+    }
+
     internal void Release(uint slot)
     {
         TaskCompletionSource<uint>? next;
         lock (_lock)
         {
+            if (_stopped)
+            {
+                return;
+            }
+
             Volatile.Write(ref _memory.Slots[(int)slot].Unique, 0);
             if (!_waiting.TryDequeue(out next))
             {
@@ -104,7 +131,10 @@ public sealed class SlotTable
     private async ValueTask<(uint Slot, uint Sequence)> WaitAsync(Task<uint> task, Operation operation, uint step)
     {
         var slot = await task;
-        return (slot, Occupy(slot, operation, step));
+        lock (_lock)
+        {
+            return _stopped ? (slot, Lost) : (slot, Occupy(slot, operation, step));
+        }
     }
 
     private uint Occupy(uint slot, Operation operation, uint step)

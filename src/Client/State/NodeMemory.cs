@@ -20,7 +20,7 @@ public sealed unsafe class NodeMemory
     /// <summary>Open handles of one mount.</summary>
     public const int HandleCount = 1 << 16;
 
-    private const ulong MagicValue = 0x34_4D_4E_53_46_45; // "EFSNM4"
+    private const ulong MagicValue = 0x36_4D_4E_53_46_45; // "EFSNM6"
     private const int HeaderBytes = 4096;
 
     private readonly byte* _base;
@@ -117,6 +117,9 @@ public struct StateHeader
 
     /// <summary>What <see cref="LostLog"/> has recorded since the mount was made: files, and bytes of them.</summary>
     public ulong LostFiles, LostBytes;
+
+    /// <summary>One past the highest record of <see cref="NodeMemory.Handles"/>, and the highest segment, that was ever used: to look at one touches its page.</summary>
+    public int HandlesEnd, SegmentsEnd;
 }
 
 /// <summary>A slot of the session: which kernel request occupies it, and its sequence number.</summary>
@@ -151,6 +154,9 @@ public struct HandleRecord
 
     /// <summary><see cref="HandleFlags"/>.</summary>
     public ulong Flags;
+
+    /// <summary>The <c>unique</c> of the kernel request that opened it last: a handle that the server keeps may be opened again without asking it.</summary>
+    public ulong Unique;
 }
 
 /// <summary>What an open handle may do.</summary>
@@ -165,8 +171,14 @@ public enum HandleFlags : uint
     /// <summary>O_SYNC or O_DSYNC: a write is answered when it is committed.</summary>
     Sync = 8,
 
+    /// <summary>The kernel has closed it; it stays open at the server for the next open.</summary>
+    Parked = 16,
+
+    /// <summary>The kernel has closed it; the server is being told.</summary>
+    Closing = 32,
+
     /// <summary>The session under which it was opened has ended: nothing but close works.</summary>
-    Ended = 16,
+    Ended = 64,
 }
 
 /// <summary>Life of a segment of the write-back cache.</summary>

@@ -198,18 +198,10 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
     });
 
     public override void SetXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
-        ReplyStatus(r, !IsSupportedXattr(r.Name)
-            ? Errno.EOPNOTSUPP.ToStatus()
-            : await self.Volume.Namespace.SetXattrAsync(operation, r.NodeId, r.NameMemory, r.PayloadMemory, r.In<FuseSetxattrIn>().Flags)));
+        ReplyStatus(r, await self.Volume.Namespace.SetXattrAsync(operation, r.NodeId, r.NameMemory, r.PayloadMemory, r.In<FuseSetxattrIn>().Flags)));
 
     public override void GetXAttr(FuseRequest request) => request.Run(this, static async (r, self) =>
     {
-        if (!IsSupportedXattr(r.Name))
-        {
-            r.ReplyError(Errno.EOPNOTSUPP);
-            return;
-        }
-
         var (status, value) = await self.Volume.Namespace.GetXattrAsync(r.NodeId, r.NameMemory);
         ReplyXattr(r, status, value);
     });
@@ -221,9 +213,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
     });
 
     public override void RemoveXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
-        ReplyStatus(r, !IsSupportedXattr(r.Name)
-            ? Errno.EOPNOTSUPP.ToStatus()
-            : await self.Volume.Namespace.RemoveXattrAsync(operation, r.NodeId, r.NameMemory)));
+        ReplyStatus(r, await self.Volume.Namespace.RemoveXattrAsync(operation, r.NodeId, r.NameMemory)));
 
     /// <summary>Directories are committed by the operations themselves.</summary>
     public override void FSyncDir(FuseRequest request) => request.ReplyOk();
@@ -290,10 +280,6 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
             request.ReplyData(value.Span);
         }
     }
-
-    /// <summary>The namespaces of xattr(7) that tmpfs has; ACLs (<c>system.</c>) are not kept.</summary>
-    private static bool IsSupportedXattr(ReadOnlySpan<byte> name) =>
-        name.StartsWith("user."u8) || name.StartsWith("trusted."u8) || name.StartsWith("security."u8);
 
     /// <summary>xattr(7): the names of <c>trusted.</c> attributes are for the privileged only; the kernel checks all but the list.</summary>
     private static ReadOnlyMemory<byte> VisibleNames(FuseRequest request, ReadOnlyMemory<byte> names)

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 
 namespace EphemeralFs.FuseMount.Fuse;
@@ -6,7 +7,7 @@ namespace EphemeralFs.FuseMount.Fuse;
 /// <summary>Native, page-aligned memory for one message, usable as <see cref="Memory{T}"/> without allocation.</summary>
 /// <remarks>
 /// A message starts <see cref="Lead"/> bytes into the first page, so that the payload of a WRITE (after header and fuse_write_in)
-/// begins on a page and can go on to O_DIRECT files and sockets as it is. All pages are touched when it is made.
+/// begins on a page and can go on to O_DIRECT files and sockets as it is. Pages come with the first large message: a reader that waits on an idle mount costs one or two.
 /// </remarks>
 internal sealed unsafe class FuseBuffer : MemoryManager<byte>
 {
@@ -61,7 +62,6 @@ internal sealed unsafe class FuseBuffer : MemoryManager<byte>
         public Block(nuint bytes)
         {
             Start = (byte*)NativeMemory.AlignedAlloc(bytes, PageBytes);
-            NativeMemory.Clear(Start, bytes);
         }
 
         ~Block() => Free();
@@ -83,47 +83,68 @@ internal sealed unsafe class FuseBuffer : MemoryManager<byte>
     }
 }
 
-/// <summary>Free lists of large buffers and of requests. Last in, first out: what was used last is in the cache.</summary>
-internal sealed class FusePool(FuseConnection connection, int largeBytes, FuseConnectionOptions options)
+/// <summary>Idle large buffers of one size, of all mounts of the process together: what many mounts keep must not grow with their number. Last in, first out.</summary>
+internal sealed class FuseBufferPool(int bytes)
 {
-    // Guards the two lists and their counts.
+    /// <summary>Idle buffers that are kept: fresh memory costs four times as much per byte as recycled, and a connection has some 64 requests in the background.</summary>
+    private const int IdleMax = 32;
+
+    private static readonly ConcurrentDictionary<int, FuseBufferPool> s_pools = new();
+
+    // Guards the list and its count.
     private readonly Lock _gate = new();
-    private FuseBuffer? _buffers;
-    private FuseRequest? _requests;
-    private int _idleBuffers;
-    private int _idleRequests;
+    private FuseBuffer? _first;
+    private int _idle;
 
-    public int LargeBytes => largeBytes;
+    /// <summary>The pool of buffers for messages of a size.</summary>
+    public static FuseBufferPool For(int bytes) => s_pools.GetOrAdd(bytes, static bytes => new FuseBufferPool(bytes));
 
-    public FuseBuffer RentBuffer()
+    public FuseBuffer Rent()
     {
         lock (_gate)
         {
-            if (_buffers is { } buffer)
+            if (_first is { } buffer)
             {
-                _buffers = buffer.Next;
+                _first = buffer.Next;
                 buffer.Next = null;
-                _idleBuffers--;
+                _idle--;
                 return buffer;
             }
         }
-        return new FuseBuffer(largeBytes, alignPayload: true);
+        return new FuseBuffer(bytes, alignPayload: true);
     }
 
     public void Return(FuseBuffer buffer)
     {
         lock (_gate)
         {
-            if (_idleBuffers < options.IdleBuffers)
+            if (_idle < IdleMax)
             {
-                buffer.Next = _buffers;
-                _buffers = buffer;
-                _idleBuffers++;
+                buffer.Next = _first;
+                _first = buffer;
+                _idle++;
                 return;
             }
         }
         ((IDisposable)buffer).Dispose();
     }
+}
+
+/// <summary>A connection's free list of requests, last in, first out: what was used last is in the cache; and its large buffers.</summary>
+internal sealed class FusePool(FuseConnection connection, int largeBytes, FuseConnectionOptions options)
+{
+    private readonly FuseBufferPool _buffers = FuseBufferPool.For(largeBytes);
+
+    // Guards the list and its count.
+    private readonly Lock _gate = new();
+    private FuseRequest? _requests;
+    private int _idleRequests;
+
+    public int LargeBytes => largeBytes;
+
+    public FuseBuffer RentBuffer() => _buffers.Rent();
+
+    public void Return(FuseBuffer buffer) => _buffers.Return(buffer);
 
     public FuseRequest RentRequest()
     {

@@ -50,9 +50,6 @@ public sealed record FuseConnectionOptions
     /// <remarks>Names, locks and small writes fit; a thousand blocked locks then cost 8 MiB, not a gigabyte.</remarks>
     public int SmallRequestBytes { get; init; } = 8192;
 
-    /// <summary>Idle large buffers that are kept, each of <see cref="MaxWriteBytes"/>: fresh memory costs four times as much per byte as recycled.</summary>
-    public int IdleBuffers { get; init; } = 32;
-
     /// <summary>Idle requests that are kept.</summary>
     public int IdleRequests { get; init; } = 1024;
 

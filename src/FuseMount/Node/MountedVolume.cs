@@ -17,6 +17,8 @@ namespace EphemeralFs.FuseMount.Node;
 /// <summary>One mount of a node daemon: the kernel's connection, the volume's client and the memory that outlives both.</summary>
 internal sealed class MountedVolume : IDisposable
 {
+    private static readonly TimeSpan FinishDrain = TimeSpan.FromSeconds(5);
+
     private readonly SharedMemory _memory;
     private readonly FuseConnection _connection;
     private readonly VolumeClient _client;
@@ -149,6 +151,9 @@ internal sealed class MountedVolume : IDisposable
     public async Task FinishAsync()
     {
         await _client.CloseAsync();
+
+        // What is still on its way here, as a RELEASE that nobody waited for, ends now that there is no session, and works with the memory until then.
+        _connection.Stop(FinishDrain);
         Dispose();
     }
 

@@ -136,6 +136,7 @@ internal static class SnapshotReader
                 Readers = r.ReadInt32(),
                 Writers = r.ReadInt32(),
                 Through = r.ReadBoolean(),
+                Quiet = r.ReadBoolean(),
             });
         }
 

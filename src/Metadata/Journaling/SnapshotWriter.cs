@@ -150,6 +150,7 @@ internal static class SnapshotWriter
             w.Write(opener.Readers);
             w.Write(opener.Writers);
             w.Write(opener.Through);
+            w.Write(opener.Quiet);
         }
     }
 

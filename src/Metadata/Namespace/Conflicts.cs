@@ -73,7 +73,7 @@ public static class Conflicts
         var writes = (flags & (OpenFlags.Write | OpenFlags.Truncate)) != 0;
         foreach (ref readonly var opener in extras.Openers)
         {
-            writes |= opener.Writers > 0;
+            writes |= opener.IsWriting;
         }
 
         foreach (ref readonly var opener in extras.Openers)
@@ -95,7 +95,7 @@ public static class Conflicts
 
         foreach (ref readonly var opener in extras.Openers)
         {
-            if (opener.Session != session.Id && opener.Writers > 0 && !opener.Through)
+            if (opener.Session != session.Id && opener.IsWriting && !opener.Through)
             {
                 needs.Add(new RecallNeed(opener.Session, ino, opener.Since));
             }

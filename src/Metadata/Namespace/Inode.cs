@@ -135,6 +135,12 @@ public struct Opener
 
     /// <summary>Whether the session commits every write before answering it; stays until its last handle closes.</summary>
     public bool Through;
+
+    /// <summary>Whether programs have closed what may write: handles that are left, as copies of descriptors, are announced again before they write.</summary>
+    public bool Quiet;
+
+    /// <summary>Whether the session may be writing now.</summary>
+    public readonly bool IsWriting => Writers > 0 && !Quiet;
 }
 
 /// <summary>An extended attribute.</summary>

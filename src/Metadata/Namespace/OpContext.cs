@@ -126,7 +126,7 @@ public sealed class OpContext
         {
             foreach (ref readonly var opener in extras.Openers)
             {
-                if (opener.Writers > 0 && opener.Session != Session.Id)
+                if (opener.IsWriting && opener.Session != Session.Id)
                 {
                     return true;
                 }

@@ -23,12 +23,36 @@ public static class Opens
         if (write)
         {
             openers[index].Writers++;
+            openers[index].Quiet = false;
         }
         else
         {
             openers[index].Readers++;
         }
 
+        return Share(inode, index);
+    }
+
+    /// <summary>A session that had become quiet is going to write again. As for <see cref="Register"/>, the service has made the others write through.</summary>
+    public static DataMode Wake(SessionState session, Inode inode)
+    {
+        var index = inode.Extras!.IndexOf(session.Id);
+        inode.Extras.Openers[index].Quiet = false;
+        return Share(inode, index);
+    }
+
+    /// <summary>A program has closed the file; no other handle of the session may write.</summary>
+    public static void BecomeQuiet(SessionState session, Inode inode)
+    {
+        if (inode.Extras is { } extras && extras.IndexOf(session.Id) is var index && index >= 0)
+        {
+            extras.Openers[index].Quiet = true;
+        }
+    }
+
+    private static DataMode Share(Inode inode, int index)
+    {
+        var openers = inode.Extras!.Openers;
         if (openers.Length > 1 && inode.Attributes.IsRegular && AnyWriter(openers))
         {
             foreach (ref var opener in openers)
@@ -98,7 +122,7 @@ public static class Opens
     {
         foreach (ref readonly var opener in openers)
         {
-            if (opener.Writers > 0)
+            if (opener.IsWriting)
             {
                 return true;
             }

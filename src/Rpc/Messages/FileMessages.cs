@@ -52,6 +52,10 @@ public enum CommitFlags : uint
 
     /// <summary>Leave the modification time alone (a flush after an explicit utimens).</summary>
     KeepMtime = 8,
+
+    /// <summary>A program has closed the file and no other handle of this session may write: until the session opens one for writing again, its open for writing
+    /// stands in nobody's way.</summary>
+    Quiet = 16,
 }
 
 /// <summary>What a node must do before it acknowledges a <see cref="RecallRequest"/>.</summary>
@@ -101,7 +105,7 @@ public readonly record struct CreateRequest(
     uint Gid,
     ulong Handle,
     OpenFlags Flags)
-    : IRequest<CreateRequest, OpenReply>
+    : IRequest<CreateRequest, CreateReply>
 {
     public static Opcode Opcode => Opcode.Create;
 
@@ -126,6 +130,21 @@ public readonly record struct CreateRequest(
         r.U32(),
         r.U64(),
         (OpenFlags)r.U32());
+}
+
+/// <summary>The file that was found or made, and its directory.</summary>
+/// <param name="File">As at open.</param>
+/// <param name="Parent">The directory's attributes after the operation.</param>
+public readonly record struct CreateReply(OpenReply File, InodeAttributes Parent)
+    : IWireMessage<CreateReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        File.Write(ref w);
+        w.Attributes(Parent);
+    }
+
+    public static CreateReply Read(ref WireReader r) => new(OpenReply.Read(ref r), r.Attributes());
 }
 
 /// <summary>Makes a regular file without a name and registers an open handle. A slot operation.</summary>
@@ -162,21 +181,19 @@ public readonly record struct TmpfileRequest(
     public static TmpfileRequest Read(ref WireReader r) => new(r.U64(), r.U64(), r.U32(), r.U32(), r.U32(), r.U64(), (OpenFlags)r.U32());
 }
 
-/// <summary>Unregisters an open handle. Closing an unknown handle is success. A slot operation.</summary>
-/// <param name="Ino">Inode number.</param>
-/// <param name="Handle">As at open.</param>
-public readonly record struct CloseRequest(ulong Ino, ulong Handle)
+/// <summary>Unregisters open handles. Closing an unknown handle is success. A slot operation.</summary>
+/// <param name="Handles">As at open.</param>
+public readonly record struct CloseRequest(params ulong[] Handles)
     : IRequest<CloseRequest, Empty>
 {
     public static Opcode Opcode => Opcode.Close;
 
     public void Write(ref WireWriter w)
     {
-        w.U64(Ino);
-        w.U64(Handle);
+        w.U64Array(Handles);
     }
 
-    public static CloseRequest Read(ref WireReader r) => new(r.U64(), r.U64());
+    public static CloseRequest Read(ref WireReader r) => new(r.U64Array());
 }
 
 /// <summary>Where the bytes of a range are.</summary>

@@ -42,6 +42,21 @@ public readonly record struct EntryReply(InodeAttributes Attributes)
     public static EntryReply Read(ref WireReader r) => new(r.Attributes());
 }
 
+/// <summary>The inode whose name an operation made or removed, and the directory of that name.</summary>
+/// <param name="Attributes">The inode's attributes after the operation.</param>
+/// <param name="Parent">The directory's: the kernel asks for them after each change.</param>
+public readonly record struct NameReply(InodeAttributes Attributes, InodeAttributes Parent)
+    : IWireMessage<NameReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.Attributes(Attributes);
+        w.Attributes(Parent);
+    }
+
+    public static NameReply Read(ref WireReader r) => new(r.Attributes(), r.Attributes());
+}
+
 /// <summary>Finds a name.</summary>
 /// <param name="Parent">Directory.</param>
 /// <param name="Name">The name; "." and ".." are answered too.</param>
@@ -178,7 +193,7 @@ public readonly record struct MknodRequest(
     uint Gid,
     uint Rdev,
     ReadOnlyMemory<byte> Target)
-    : IRequest<MknodRequest, EntryReply>
+    : IRequest<MknodRequest, NameReply>
 {
     public static Opcode Opcode => Opcode.Mknod;
 
@@ -209,7 +224,7 @@ public readonly record struct MknodRequest(
 /// <param name="Parent">Directory.</param>
 /// <param name="Name">The name.</param>
 public readonly record struct UnlinkRequest(ulong Parent, ReadOnlyMemory<byte> Name)
-    : IRequest<UnlinkRequest, EntryReply>
+    : IRequest<UnlinkRequest, NameReply>
 {
     public static Opcode Opcode => Opcode.Unlink;
 
@@ -226,7 +241,7 @@ public readonly record struct UnlinkRequest(ulong Parent, ReadOnlyMemory<byte> N
 /// <param name="Parent">Directory.</param>
 /// <param name="Name">The name.</param>
 public readonly record struct RmdirRequest(ulong Parent, ReadOnlyMemory<byte> Name)
-    : IRequest<RmdirRequest, EntryReply>
+    : IRequest<RmdirRequest, NameReply>
 {
     public static Opcode Opcode => Opcode.Rmdir;
 
@@ -281,16 +296,20 @@ public readonly record struct RenameRequest(
 /// <summary>What a rename moved and replaced.</summary>
 /// <param name="Moved">The inode that was moved.</param>
 /// <param name="Replaced">The inode that lost its name (or was exchanged); Ino 0 if none.</param>
-public readonly record struct RenameReply(InodeAttributes Moved, InodeAttributes Replaced)
+/// <param name="Parent">The old directory.</param>
+/// <param name="NewParent">The new directory; the same one if it was renamed within it.</param>
+public readonly record struct RenameReply(InodeAttributes Moved, InodeAttributes Replaced, InodeAttributes Parent, InodeAttributes NewParent)
     : IWireMessage<RenameReply>
 {
     public void Write(ref WireWriter w)
     {
         w.Attributes(Moved);
         w.Attributes(Replaced);
+        w.Attributes(Parent);
+        w.Attributes(NewParent);
     }
 
-    public static RenameReply Read(ref WireReader r) => new(r.Attributes(), r.Attributes());
+    public static RenameReply Read(ref WireReader r) => new(r.Attributes(), r.Attributes(), r.Attributes(), r.Attributes());
 }
 
 /// <summary>Gives an inode one more name. A slot operation.</summary>
@@ -298,7 +317,7 @@ public readonly record struct RenameReply(InodeAttributes Moved, InodeAttributes
 /// <param name="NewParent">Directory.</param>
 /// <param name="NewName">The new name.</param>
 public readonly record struct LinkRequest(ulong Ino, ulong NewParent, ReadOnlyMemory<byte> NewName)
-    : IRequest<LinkRequest, EntryReply>
+    : IRequest<LinkRequest, NameReply>
 {
     public static Opcode Opcode => Opcode.Link;
 

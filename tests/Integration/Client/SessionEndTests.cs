@@ -58,7 +58,7 @@ public class SessionEndTests
         var before = a.Volume.Session.Begin(77);
         await a.LoseSessionAsync();
         var request = new MknodRequest(Ino.Root, 1 << 20, TestNode.Bytes("d"), 0x41ED, 0, 0, 0, default);
-        Assert.Equal(Status.StaleEpoch, (await a.Volume.Session.MutateAsync<MknodRequest, EntryReply>(before, request)).Status);
+        Assert.Equal(Status.StaleEpoch, (await a.Volume.Session.MutateAsync<MknodRequest, NameReply>(before, request)).Status);
         before.Complete();
         var (status, _) = await Lookup(a, "d");
         Assert.Equal(Errno.ENOENT.ToStatus(), status);

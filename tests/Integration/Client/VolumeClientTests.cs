@@ -98,6 +98,31 @@ public sealed class VolumeClientTests
         await node.Close(handle);
     }
 
+    /// <summary>What a daemon that leaves is flushing just then is not taken for lost, and it does not touch the memory any more when it has left.</summary>
+    [Fact]
+    public async Task AFlushThatWaitsForStorageIsLeftToTheSuccessor()
+    {
+        using var cluster = new MiniCluster();
+        using var a = cluster.NewNode("a");
+        var handle = await a.Create("f");
+        cluster.StopStorage(0);
+        cluster.StopStorage(1);
+        var data = Random(5 << 20);
+        await a.Write(handle, 0, data);
+        var flush = a.Files.FlushAsync(handle).AsTask();
+        Assert.False(flush.IsCompleted);
+
+        a.Restart();
+        Assert.Equal(Errno.EIO, await flush);
+        cluster.StartStorage(0);
+        cluster.StartStorage(1);
+        Assert.Equal(0UL, a.Volume.Lost.FileCount);
+        Assert.Equal(data, await a.Read(handle, 0, data.Length));
+        await a.Flush(handle);
+        using var b = cluster.NewNode("b");
+        Assert.Equal(data, await b.Read(await b.Open("f"), 0, data.Length));
+    }
+
     [Fact]
     public async Task TheQuotaIsExact()
     {

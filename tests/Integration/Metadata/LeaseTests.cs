@@ -93,8 +93,12 @@ public class LeaseTests : MetadataFixture
         Assert.Equal(FrameFlags.AttributesLeased | FrameFlags.NamesShared, (await LookupAsync(_b, "d/f")).Flags & All);
         var missing = await LookupAsync(_b, "d/nothing");
         Assert.Equal((Errno.ENOENT.ToStatus(), FrameFlags.NamesShared), (missing.Status, missing.Flags & All));
-        var listing = await _b.ReadAsync<ReadDirRequest, ReadDirReply>(new(_inos["d/s"], 0, 4096, true));
+
+        // Who made a directory knows its names: there are none.
+        var listing = await _a.ReadAsync<ReadDirRequest, ReadDirReply>(new(_inos["d/s"], 0, 4096, true));
         Assert.Equal(FrameFlags.AttributesLeased | FrameFlags.NamesSole, listing.Flags & All);
+        listing = await _b.ReadAsync<ReadDirRequest, ReadDirReply>(new(_inos["d/s"], 0, 4096, true));
+        Assert.Equal(FrameFlags.AttributesLeased | FrameFlags.NamesShared, listing.Flags & All);
     }
 
     [Fact]
@@ -231,7 +235,7 @@ public class LeaseTests : MetadataFixture
     {
         var (parent, name) = Split(path);
         _inos[path] = await _a.NewInoAsync();
-        Assert.Equal(Status.OK, (await _a.CallAsync<MknodRequest, EntryReply>(new(parent, _inos[path], name, mode, 0, 0, 0, default))).Status);
+        Assert.Equal(Status.OK, (await _a.CallAsync<MknodRequest, NameReply>(new(parent, _inos[path], name, mode, 0, 0, 0, default))).Status);
     }
 
     private Task<RpcResult<EntryReply>> LookupAsync(TestNode node, string path)
@@ -255,14 +259,14 @@ public class LeaseTests : MetadataFixture
         var ino = _inos.GetValueOrDefault(words[1]);
         return words[0] switch
         {
-            "create" => (await _a.CallAsync<CreateRequest, OpenReply>(
+            "create" => (await _a.CallAsync<CreateRequest, CreateReply>(
                 new(parent, await _a.NewInoAsync(), name, 0x81A4, 0, 0, _a.NewHandle(), OpenFlags.Write), slot)).Status,
-            "mkdir" => (await _a.CallAsync<MknodRequest, EntryReply>(new(parent, await _a.NewInoAsync(), name, 0x41ED, 0, 0, 0, default), slot)).Status,
-            "unlink" => (await _a.CallAsync<UnlinkRequest, EntryReply>(new(parent, name), slot)).Status,
-            "rmdir" => (await _a.CallAsync<RmdirRequest, EntryReply>(new(parent, name), slot)).Status,
+            "mkdir" => (await _a.CallAsync<MknodRequest, NameReply>(new(parent, await _a.NewInoAsync(), name, 0x41ED, 0, 0, 0, default), slot)).Status,
+            "unlink" => (await _a.CallAsync<UnlinkRequest, NameReply>(new(parent, name), slot)).Status,
+            "rmdir" => (await _a.CallAsync<RmdirRequest, NameReply>(new(parent, name), slot)).Status,
             "rename" => (await _a.CallAsync<RenameRequest, RenameReply>(new(parent, name, newParent, newName, 0), slot)).Status,
             "exchange" => (await _a.CallAsync<RenameRequest, RenameReply>(new(parent, name, newParent, newName, 2), slot)).Status,
-            "link" => (await _a.CallAsync<LinkRequest, EntryReply>(new(ino, newParent, newName), slot)).Status,
+            "link" => (await _a.CallAsync<LinkRequest, NameReply>(new(ino, newParent, newName), slot)).Status,
             "chmod" => (await _a.CallAsync<SetAttrRequest, EntryReply>(new(ino, SetAttrFields.Mode, 0x180, 0, 0, 0, 0, 0), slot)).Status,
             "truncate" => (await _a.CallAsync<SetAttrRequest, EntryReply>(new(ino, SetAttrFields.Size, 0, 0, 0, 5, 0, 0), slot)).Status,
             "write" => (await _a.WriteInlineAsync(ino, "bytes", slot)).Status,

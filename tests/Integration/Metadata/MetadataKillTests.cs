@@ -70,14 +70,14 @@ public sealed class MetadataKillTests : IDisposable
 
         // The next record fits only in part.
         await _server.LimitFileSizeAsync(new FileInfo(journal).Length + 20);
-        var refused = await node.CallAsync<CreateRequest, OpenReply>(
+        var refused = await node.CallAsync<CreateRequest, CreateReply>(
             new CreateRequest(Ino.Root, inode, TestNode.Name("refused"), 0x81A4, 0, 0, 77, OpenFlags.Write));
         Assert.Equal(Errno.EIO.ToStatus(), refused.Status);
         Assert.Equal(Errno.ENOENT.ToStatus(), await node.LookupAsync("refused"));
         Assert.Equal(Status.OK, await node.LookupAsync("before"));
 
         await _server.LimitFileSizeAsync(null);
-        var accepted = await node.CallAsync<CreateRequest, OpenReply>(
+        var accepted = await node.CallAsync<CreateRequest, CreateReply>(
             new CreateRequest(Ino.Root, inode, TestNode.Name("after"), 0x81A4, 0, 0, 77, OpenFlags.Write));
         Assert.Equal(Status.OK, accepted.Status);
         await _server.KillAsync();
@@ -99,7 +99,7 @@ public sealed class MetadataKillTests : IDisposable
         for (var i = 0; i < Names; i++)
         {
             Assert.Equal(Status.OK, (await node.CreateAsync($"n{i}", OpenFlags.Write | OpenFlags.Exclusive, slot: 1)).Status);
-            Assert.Equal(Status.OK, (await node.CallAsync<MknodRequest, EntryReply>(
+            Assert.Equal(Status.OK, (await node.CallAsync<MknodRequest, NameReply>(
                 new(Ino.Root, await node.NewInoAsync(), TestNode.Name($"d{i}"), 0x41ED, 0, 0, 0, default), slot: 2)).Status);
             Assert.Equal(Status.OK, (await node.CallAsync<RenameRequest, RenameReply>(
                 new(Ino.Root, TestNode.Name($"n{i}"), Ino.Root, TestNode.Name($"d{i}"), 2), slot: 3)).Status);
@@ -107,8 +107,8 @@ public sealed class MetadataKillTests : IDisposable
                 new(log, CommitFlags.Append | CommitFlags.HasInline, 1, [], new[] { (byte)i }), slot: 4)).Status);
             if (i % 2 == 1)
             {
-                Assert.Equal(Status.OK, (await node.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name($"d{i}")), slot: 5)).Status);
-                Assert.Equal(Status.OK, (await node.CallAsync<RmdirRequest, EntryReply>(new(Ino.Root, TestNode.Name($"n{i}")), slot: 6)).Status);
+                Assert.Equal(Status.OK, (await node.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name($"d{i}")), slot: 5)).Status);
+                Assert.Equal(Status.OK, (await node.CallAsync<RmdirRequest, NameReply>(new(Ino.Root, TestNode.Name($"n{i}")), slot: 6)).Status);
             }
         }
     }

@@ -127,7 +127,7 @@ public class RecallTests : MetadataFixture
         Assert.Equal((Status.OK, 10UL), (clone.Status, clone.Value.Copied));
 
         var doomed = (await _a.CreateAsync("doomed")).Value.Attributes.Ino;
-        var unlinked = await _b.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("doomed"))).WaitAsync(Patience);
+        var unlinked = await _b.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("doomed"))).WaitAsync(Patience);
         Assert.Equal((doomed, 10UL, 0U), (unlinked.Value.Attributes.Ino, unlinked.Value.Attributes.Size, unlinked.Value.Attributes.Nlink));
     }
 
@@ -237,7 +237,7 @@ public class RecallTests : MetadataFixture
     private async Task<ulong> DirectoryAsync(ulong parent, string name)
     {
         var ino = await _a.NewInoAsync();
-        Assert.Equal(Status.OK, (await _a.CallAsync<MknodRequest, EntryReply>(new(parent, ino, TestNode.Name(name), 0x41ED, 0, 0, 0, default))).Status);
+        Assert.Equal(Status.OK, (await _a.CallAsync<MknodRequest, NameReply>(new(parent, ino, TestNode.Name(name), 0x41ED, 0, 0, 0, default))).Status);
         return ino;
     }
 

@@ -22,9 +22,9 @@ public class SessionExpiryTests : MetadataFixture
         await silent.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(512 << 10, 0, 0));
         await alive.OpenFileAsync(file, OpenFlags.None);
         Assert.Equal(Status.OK, (await silent.LockAsync(file, 1, LockType.Write)).Status);
-        await silent.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")));
+        await silent.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("f")));
         await silent.CreateAsync("unnamed");
-        await silent.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("unnamed")));
+        await silent.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("unnamed")));
         silent.Dispose();
 
         // The waiting lock is granted by the end of the session that holds it.
@@ -66,7 +66,7 @@ public class SessionExpiryTests : MetadataFixture
         Assert.Equal(Status.UnknownSession, (await late.LockAsync(file, 1, LockType.Unlock)).Status);
         Assert.Equal(Status.UnknownSession, (await late.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(4096, 1, 1))).Status);
         Assert.Equal(Status.UnknownSession, (await late.OpenFileAsync(file, OpenFlags.Write)).Status);
-        Assert.Equal(Status.UnknownSession, (await late.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")))).Status);
+        Assert.Equal(Status.UnknownSession, (await late.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("f")))).Status);
         Assert.Equal(Status.UnknownSession, (await late.ReadAsync<RenewSessionRequest, Empty>(default)).Status);
         Assert.NotEqual(Status.OK, await late.TryResumeAsync());
 

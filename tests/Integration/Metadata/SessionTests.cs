@@ -36,16 +36,16 @@ public class SessionTests : MetadataFixture
     {
         var node = await NodeAsync();
         var request = new CreateRequest(Ino.Root, await node.NewInoAsync(), TestNode.Name("f"), 0x81A4, 0, 0, 1, OpenFlags.Exclusive);
-        var first = await node.SendAsync<CreateRequest, OpenReply>(request, 3, 5);
-        var again = await node.SendAsync<CreateRequest, OpenReply>(request, 3, 5);
+        var first = await node.SendAsync<CreateRequest, CreateReply>(request, 3, 5);
+        var again = await node.SendAsync<CreateRequest, CreateReply>(request, 3, 5);
         Assert.Equal((Status.OK, Status.OK), (first.Status, again.Status));
-        Assert.Equal(first.Value.Attributes, again.Value.Attributes);
-        Assert.Equal(Status.BadRequest, (await node.SendAsync<CreateRequest, OpenReply>(request, 3, 4)).Status);
-        Assert.Equal(Status.BadRequest, (await node.SendAsync<CreateRequest, OpenReply>(request, 3, 0)).Status);
-        Assert.Equal(Status.BadRequest, (await node.SendAsync<CreateRequest, OpenReply>(request, Limits.SlotsPerSession, 1)).Status);
+        Assert.Equal(first.Value.File.Attributes, again.Value.File.Attributes);
+        Assert.Equal(Status.BadRequest, (await node.SendAsync<CreateRequest, CreateReply>(request, 3, 4)).Status);
+        Assert.Equal(Status.BadRequest, (await node.SendAsync<CreateRequest, CreateReply>(request, 3, 0)).Status);
+        Assert.Equal(Status.BadRequest, (await node.SendAsync<CreateRequest, CreateReply>(request, Limits.SlotsPerSession, 1)).Status);
         Assert.Equal(1, Metric("ephemeralfs_metadata_inodes"));
 
-        var append = new CommitRequest(first.Value.Attributes.Ino, CommitFlags.Append | CommitFlags.HasInline, 3, [], new byte[] { 1, 2, 3 });
+        var append = new CommitRequest(first.Value.File.Attributes.Ino, CommitFlags.Append | CommitFlags.HasInline, 3, [], new byte[] { 1, 2, 3 });
         await node.SendAsync<CommitRequest, CommitReply>(append, 4, 1);
         Assert.Equal(3UL, (await node.SendAsync<CommitRequest, CommitReply>(append, 4, 1)).Value.Attributes.Size);
         Assert.Equal(6UL, (await node.SendAsync<CommitRequest, CommitReply>(append, 4, 2)).Value.Attributes.Size);
@@ -56,11 +56,11 @@ public class SessionTests : MetadataFixture
     {
         var node = await NodeAsync();
         var unlink = new UnlinkRequest(Ino.Root, TestNode.Name("f"));
-        Assert.Equal(Errno.ENOENT.ToStatus(), (await node.SendAsync<UnlinkRequest, EntryReply>(unlink, 2, 1)).Status);
+        Assert.Equal(Errno.ENOENT.ToStatus(), (await node.SendAsync<UnlinkRequest, NameReply>(unlink, 2, 1)).Status);
         await node.CreateAsync("f");
-        Assert.Equal(Errno.ENOENT.ToStatus(), (await node.SendAsync<UnlinkRequest, EntryReply>(unlink, 2, 1)).Status);
-        Assert.Equal(Status.OK, (await node.SendAsync<UnlinkRequest, EntryReply>(unlink, 2, 2)).Status);
-        Assert.Equal(Status.BadRequest, (await node.SendAsync<UnlinkRequest, EntryReply>(unlink, 2, 1)).Status);
+        Assert.Equal(Errno.ENOENT.ToStatus(), (await node.SendAsync<UnlinkRequest, NameReply>(unlink, 2, 1)).Status);
+        Assert.Equal(Status.OK, (await node.SendAsync<UnlinkRequest, NameReply>(unlink, 2, 2)).Status);
+        Assert.Equal(Status.BadRequest, (await node.SendAsync<UnlinkRequest, NameReply>(unlink, 2, 1)).Status);
     }
 
     [Theory]
@@ -73,7 +73,7 @@ public class SessionTests : MetadataFixture
         var ino = made.Attributes.Ino;
         await node.WriteInlineAsync(ino, "hello");
         await node.LockAsync(ino, 1, LockType.Write);
-        await node.CallAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")));
+        await node.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("f")));
         var before = Host.Dump(1);
         var sequence = node.LastSequence(0);
 
@@ -81,14 +81,14 @@ public class SessionTests : MetadataFixture
         Assert.Equal(before, Host.Dump(1));
 
         // The daemon goes on as if nothing had been: the last request comes again, handles and locks are still held.
-        var again = await node.SendAsync<UnlinkRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")), 0, sequence);
+        var again = await node.SendAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("f")), 0, sequence);
         Assert.Equal((Status.OK, 0U), (again.Status, again.Value.Attributes.Nlink));
         var layout = await node.ReadAsync<GetLayoutRequest, LayoutReply>(new(ino, 0, 100));
         Assert.Equal("hello"u8.ToArray(), layout.Value.Inline.ToArray());
         var other = await NodeAsync();
         Assert.Equal(LockType.Write, (await other.ReadAsync<GetLockRequest, GetLockReply>(new(ino, 1, new LockRange(LockType.Read, 0, 1, 0)))).Value.Lock.Type);
         using var resumed = await node.ResumeAsync();
-        Assert.Equal(Status.OK, (await resumed.CallAsync<CloseRequest, Empty>(new(ino, 1))).Status);
+        Assert.Equal(Status.OK, (await resumed.CallAsync<CloseRequest, Empty>(new(1))).Status);
         Assert.Equal(0, Metric("ephemeralfs_metadata_inodes"));
         Assert.Equal(0, Metric("ephemeralfs_metadata_locks"));
     }

@@ -128,7 +128,8 @@ internal sealed class TestNode : IRpcHandler, IDisposable
     public async Task<RpcResult<OpenReply>> CreateAsync(string name, OpenFlags flags = OpenFlags.Write, uint slot = 0)
     {
         var request = new CreateRequest(Ino.Root, await NewInoAsync(), Name(name), 0x81A4, 0, 0, NewHandle(), flags);
-        return await CallAsync<CreateRequest, OpenReply>(request, slot);
+        var result = await CallAsync<CreateRequest, CreateReply>(request, slot);
+        return new RpcResult<OpenReply>(result.Status, result.Value.File, Flags: result.Flags);
     }
 
     public Task<RpcResult<OpenReply>> OpenFileAsync(ulong ino, OpenFlags flags, uint slot = 0) =>

@@ -292,7 +292,7 @@ internal static class Wait
 /// <summary><c>kill(2)</c>, by process id.</summary>
 internal static partial class Signals
 {
-    public const int HangUp = 1, Interrupt = 2, Kill = 9, Terminate = 15;
+    public const int HangUp = 1, Interrupt = 2, Kill = 9, Terminate = 15, Continue = 18, Stop = 19;
 
     [System.Runtime.InteropServices.LibraryImport("libc", EntryPoint = "kill")]
     private static partial int KillCall(int pid, int signal);

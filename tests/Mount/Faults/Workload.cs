@@ -3,6 +3,9 @@ namespace EphemeralFs.Tests.Mount.Faults;
 /// <summary>A program that works on the volume in rounds and checks each round itself: any error that it sees ends it with a failure.</summary>
 internal static class Workload
 {
+    /// <summary>Two processes on two nodes that insert into one database at the same time. Not one of <see cref="All"/>: half of it waits for the other.</summary>
+    public const string SqliteOfTwoNodes = "sqlite-of-two-nodes";
+
     /// <summary>
     /// One round each, as a bash script: <c>$A</c> and <c>$B</c> are one directory through both nodes, <c>$S</c> is a directory outside of the
     /// volume that <see cref="Preparation"/> filled, <c>$round</c> counts. The round leaves nothing behind.
@@ -45,18 +48,32 @@ internal static class Workload
                 rm -f $A/test.db*
             done
             """,
+        [SqliteOfTwoNodes] = """
+            sqlite3 -bail -batch $A/test.db "CREATE TABLE t(who INTEGER, i INTEGER, UNIQUE(who, i)); CREATE TABLE c(n INTEGER); INSERT INTO c VALUES(0);"
+            insert() {
+                for i in $(seq 1 40); do echo "BEGIN IMMEDIATE; INSERT INTO t VALUES($2, $i); UPDATE c SET n = n + 1; COMMIT;"; done | sqlite3 -bail -batch -cmd '.timeout 120000' $1/test.db
+            }
+            insert $A 1 & first=$!
+            insert $B 2
+            wait $first
+            for view in $A $B; do
+                sqlite3 -bail -batch $view/test.db "PRAGMA integrity_check; SELECT count(*), sum(i) FROM t; SELECT n FROM c;" > $S/found
+                printf 'ok\n80|1640\n80\n' | cmp - $S/found
+            done
+            rm $A/test.db*
+            """,
         ["names"] = $"""{Tool.Python} $S/names.py $A $B $round""",
         ["nodes"] = $"""{Tool.Python} $S/nodes.py $A $B $round""",
     };
 
-    public static IEnumerable<string> All => Rounds.Keys;
+    public static IEnumerable<string> All => Rounds.Keys.Where(name => name != SqliteOfTwoNodes);
 
-    /// <summary>Starts a workload; it ends with the first round that ends after <c>stop</c> exists, or fails.</summary>
-    public static Command.Running Start(string name, string first, string second, string plain, string stop)
+    /// <summary>Starts a workload; it ends with the first round that ends after <c>stop</c> exists, or fails, at the latest after so many seconds.</summary>
+    public static Command.Running Start(string name, string first, string second, string plain, string stop, int seconds = 300)
     {
         File.WriteAllText(Path.Combine(plain, "names.py"), NamesProgram);
         File.WriteAllText(Path.Combine(plain, "nodes.py"), NodesProgram);
-        return new Command(plain, 300, "/bin/bash", "-c", $"""
+        return new Command(plain, seconds, "/bin/bash", "-c", $"""
             set -euo pipefail
             {Preparation}
             round=0

@@ -190,7 +190,7 @@ public sealed class JournalTests : IDisposable
 
         var range = session.Inodes.Ranges[0];
         var ino = Enumerable.Range(0, (int)range.Count).Select(i => range.First + (ulong)i).First(range.Has);
-        var (mknod, head) = RandomRequests.Encode<MknodRequest, EntryReply>(
+        var (mknod, head) = RandomRequests.Encode<MknodRequest, NameReply>(
             new(Ino.Root, ino, TestVolume.Name(name), TestVolume.FileBits, 0, 0, 0, default));
         Assert.Equal(Status.OK, volume.Execute(session, mknod, head));
         Assert.Equal(Opcode.Mknod, mknod);

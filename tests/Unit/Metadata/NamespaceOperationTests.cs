@@ -236,7 +236,7 @@ public class NamespaceOperationTests
         Assert.Equal(Errno.EINVAL.ToStatus(), TryOpen(fifo.Ino, OpenFlags.None));
         Assert.Equal(Errno.ESTALE.ToStatus(), TryOpen(12345, OpenFlags.None));
         Assert.Empty(_v.Session.Handles);
-        Assert.Equal(Status.OK, Close.Apply(_v.State, _v.Begin(), new CloseRequest(file, 99), out _));
+        Assert.Equal(Status.OK, Close.Apply(_v.State, _v.Begin(), new CloseRequest(99), out _));
 
         Status TryOpen(ulong ino, OpenFlags flags) => Open.Apply(_v.State, _v.Begin(), new OpenRequest(ino, _v.NewHandle(), flags), out _);
     }

@@ -20,16 +20,16 @@ internal sealed class RandomRequests(Random random)
             new((ulong)random.Next(10) * 4096, (uint)random.Next(20), (uint)random.Next(20))),
         2 => Encode<ReturnGrantRequest, Empty>(new((ulong)random.Next(4) * 4096)),
         3 or 4 or 5 => Mknod(state, session),
-        6 or 7 or 8 => Encode<CreateRequest, OpenReply>(new(
+        6 or 7 or 8 => Encode<CreateRequest, CreateReply>(new(
             Directory(state), FreeIno(session), Name(), TestVolume.FileBits, 1, 2, ++_handles, (OpenFlags)random.Next(8))),
         9 => Encode<TmpfileRequest, OpenReply>(
             new(Directory(state), FreeIno(session), TestVolume.FileBits, 1, 2, ++_handles, (OpenFlags)(random.Next(8) & ~2))),
-        10 or 11 => Encode<UnlinkRequest, EntryReply>(new(Directory(state), Name())),
+        10 or 11 => Encode<UnlinkRequest, NameReply>(new(Directory(state), Name())),
         12 => Rmdir(state),
         13 or 14 => Encode<RenameRequest, RenameReply>(new(Directory(state), Name(), Directory(state), Name(), (uint)random.Next(3))),
-        15 => Encode<LinkRequest, EntryReply>(new(Any(state), Directory(state), Name())),
+        15 => Encode<LinkRequest, NameReply>(new(Any(state), Directory(state), Name())),
         16 => Encode<OpenRequest, OpenReply>(new(Any(state), ++_handles, (OpenFlags)random.Next(32))),
-        17 or 18 => Encode<CloseRequest, Empty>(new(Root, session.Handles.Count == 0 ? 0 : session.Handles.Keys.ElementAt(random.Next(session.Handles.Count)))),
+        17 or 18 => Encode<CloseRequest, Empty>(new(session.Handles.Count == 0 ? 0 : session.Handles.Keys.ElementAt(random.Next(session.Handles.Count)))),
         19 or 20 or 21 => Commit(state, session),
         22 => Encode<FallocateRequest, EntryReply>(new(
             AFile(state), new uint[] { 0, 1, 3, 16, 17 }[random.Next(5)], Offset(), (ulong)random.Next(1, 30_000), random.Next(2) == 0)),
@@ -89,7 +89,7 @@ internal sealed class RandomRequests(Random random)
     private (Opcode Opcode, byte[] Head) Mknod(VolumeState state, SessionState session)
     {
         var type = s_types[random.Next(s_types.Length)];
-        return Encode<MknodRequest, EntryReply>(new(
+        return Encode<MknodRequest, NameReply>(new(
             Directory(state), FreeIno(session), Name(), type | (uint)random.Next(4096), 1, 2, 0, type == FileMode.Symlink ? TestVolume.Name("target") : default));
     }
 
@@ -98,7 +98,7 @@ internal sealed class RandomRequests(Random random)
         var directory = state.Inodes.Find(Pick(state, i => i.Attributes.IsDirectory && i.Attributes.Nlink == 2 && i.Ino != Root));
         if (directory is null || random.Next(3) == 0)
         {
-            return Encode<RmdirRequest, EntryReply>(new(Directory(state), Name()));
+            return Encode<RmdirRequest, NameReply>(new(Directory(state), Name()));
         }
 
         var names = state.Inodes.Find(directory.Directory.Parent)!.Directory;
@@ -108,7 +108,7 @@ internal sealed class RandomRequests(Random random)
         {
         }
 
-        return Encode<RmdirRequest, EntryReply>(new(directory.Directory.Parent, found.Name.ToArray()));
+        return Encode<RmdirRequest, NameReply>(new(directory.Directory.Parent, found.Name.ToArray()));
     }
 
     private (Opcode Opcode, byte[] Head) Commit(VolumeState state, SessionState session)

@@ -107,12 +107,16 @@ internal sealed class TestVolume
         return attributes.Ino;
     }
 
-    public Status TryCreate(ulong parent, string name, OpenFlags flags, out OpenReply reply, ulong handle = 0) =>
-        Create.Apply(
+    public Status TryCreate(ulong parent, string name, OpenFlags flags, out OpenReply reply, ulong handle = 0)
+    {
+        var status = Create.Apply(
             State,
             Begin(),
             new CreateRequest(parent, NewIno(), Name(name), FileBits, 10, 20, handle == 0 ? NewHandle() : handle, flags),
-            out reply);
+            out var created);
+        reply = created.File;
+        return status;
+    }
 
     public ulong OpenFile(ulong ino, OpenFlags flags, out DataMode mode)
     {
@@ -122,7 +126,7 @@ internal sealed class TestVolume
         return handle;
     }
 
-    public void CloseFile(ulong ino, ulong handle) => Assert.Equal(Status.OK, Close.Apply(State, Begin(), new CloseRequest(ino, handle), out _));
+    public void CloseFile(ulong ino, ulong handle) => Assert.Equal(Status.OK, Close.Apply(State, Begin(), new CloseRequest(handle), out _));
 
     public Status TryUnlink(ulong parent, string name) => Unlink.Apply(State, Begin(), new UnlinkRequest(parent, Name(name)), out _);
 

@@ -27,7 +27,7 @@ public sealed class GoldenFrames
             HeadChecksum = Castagnoli([0x61]), HeaderChecksum = 0,
         };
         const string upToTheChecksum =
-            "45465331" + "01" + "01" + "1801" // magic, version, flags, opcode
+            "45465331" + "02" + "01" + "1801" // magic, version, flags, opcode
             + "8877665544332211" + "01ffeeddccbbaa99" // request id, session
             + "0d0c0b0a" + "feffffff" // epoch, status
             + "0807060504030201" // time
@@ -49,12 +49,12 @@ public sealed class GoldenFrames
         // Text and lists count first; a bool is a byte.
         Assert.Equal("02000000" + "7631" + "01", Hex(new RemoveVolumeRequest("v1", Force: true)));
         Assert.Equal("02000000" + "0100000000000000" + "0200000000000000" + "00", Hex(new ListBlocksReply([1, 2], End: false)));
-        // Attributes have 88 bytes, an extent 32.
-        Assert.Equal(88, Written(new EntryReply(default)).Length);
+        // Attributes have 92 bytes, an extent 32.
+        Assert.Equal(92, Written(new EntryReply(default)).Length);
         var layout = new LayoutReply(default, IsInline: false, default, [new(0x10, 0x20, 0x30, 0x40, 0x50)], CoveredEnd: 0x60);
         Assert.Equal(
             "00" + "00000000" + "01000000" + "1000000000000000" + "2000000000000000" + "3000000000000000" + "40000000" + "50000000" + "6000000000000000",
-            Hex(layout)[(88 * 2)..]);
+            Hex(layout)[(92 * 2)..]);
     }
 
     [Fact]

@@ -57,6 +57,11 @@ public static class Commit
             inode.Touch(c.TimeNs);
         }
 
+        if ((q.Flags & CommitFlags.Quiet) != 0)
+        {
+            Opens.BecomeQuiet(c.Session, inode);
+        }
+
         c.Change(inode);
         c.Tell(inode);
         r = new CommitReply(attributes, start, grantBefore - c.Session.GrantBytes);

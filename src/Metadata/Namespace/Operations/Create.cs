@@ -7,7 +7,7 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class Create
 {
     /// <summary>EEXIST with Exclusive; EISDIR; ESTALE when the name has become something else, so that the kernel looks again; as mknod and open.</summary>
-    public static Status Apply(VolumeState v, OpContext c, in CreateRequest q, out OpenReply r)
+    public static Status Apply(VolumeState v, OpContext c, in CreateRequest q, out CreateReply r)
     {
         r = default;
         if (c.Session.Handles.ContainsKey(q.Handle))
@@ -20,9 +20,15 @@ public static class Create
         {
             c.TellNames(parent);
             var existing = v.Inodes.Find(parent.Directory.Find(q.Name.Span))!;
-            return !existing.Attributes.IsRegular && !existing.Attributes.IsDirectory
-                ? Errno.ESTALE.ToStatus()
-                : Open.Apply(v, c, new OpenRequest(existing.Ino, q.Handle, q.Flags & ~OpenFlags.Directory), out r);
+            if (!existing.Attributes.IsRegular && !existing.Attributes.IsDirectory)
+            {
+                return Errno.ESTALE.ToStatus();
+            }
+
+            status = Open.Apply(v, c, new OpenRequest(existing.Ino, q.Handle, q.Flags & ~OpenFlags.Directory), out var opened);
+            c.Tell(parent);
+            r = new CreateReply(opened, parent.Attributes);
+            return status;
         }
 
         if (status != Status.OK)
@@ -42,7 +48,8 @@ public static class Create
         c.TellNames(parent);
         var dataMode = Opens.Register(v, c.Session, inode, q.Handle, (q.Flags & OpenFlags.Write) != 0);
         c.Tell(inode);
-        r = Layouts.Opened(inode, dataMode, created: true);
+        c.Tell(parent);
+        r = new CreateReply(Layouts.Opened(inode, dataMode, created: true), parent.Attributes);
         return Status.OK;
     }
 }

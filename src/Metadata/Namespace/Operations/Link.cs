@@ -7,7 +7,7 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class Link
 {
     /// <summary>EPERM for directories, EMLINK, EEXIST, ENOENT for an inode that lost its last name, as mknod.</summary>
-    public static Status Apply(VolumeState v, OpContext c, in LinkRequest q, out EntryReply r)
+    public static Status Apply(VolumeState v, OpContext c, in LinkRequest q, out NameReply r)
     {
         r = default;
         var status = v.Find(q.Ino, out var inode);
@@ -65,7 +65,8 @@ public static class Link
         c.Change(inode);
         c.TellNames(parent);
         c.Tell(inode);
-        r = new EntryReply(inode.Attributes);
+        c.Tell(parent);
+        r = new NameReply(inode.Attributes, parent.Attributes);
         return Status.OK;
     }
 }

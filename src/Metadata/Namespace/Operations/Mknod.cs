@@ -7,7 +7,7 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class Mknod
 {
     /// <summary>EEXIST, ENOENT, ENOTDIR, ENAMETOOLONG, EINVAL for a type that is none, ENOSPC at the inode limit.</summary>
-    public static Status Apply(VolumeState v, OpContext c, in MknodRequest q, out EntryReply r)
+    public static Status Apply(VolumeState v, OpContext c, in MknodRequest q, out NameReply r)
     {
         r = default;
         var status = NewInode.Check(v, c, q.Parent, q.NewIno, q.Name.Span, out var parent);
@@ -55,7 +55,8 @@ public static class Mknod
             names.NamesCachedBy |= c.Holder;
         }
 
-        r = new EntryReply(inode.Attributes);
+        c.Tell(parent);
+        r = new NameReply(inode.Attributes, parent.Attributes);
         return Status.OK;
     }
 }

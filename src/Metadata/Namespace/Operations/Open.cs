@@ -7,7 +7,8 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class Open
 {
     /// <summary>EISDIR, ENOTDIR with Directory, EINVAL for what is neither file nor directory; BadRequest for a handle of another inode.</summary>
-    /// <remarks>A handle that is open already is told its mode again: a restarted daemon announces what it inherited.</remarks>
+    /// <remarks>A handle that is open already is told its mode again: a restarted daemon announces what it inherited, and a session that had become quiet
+    /// (<see cref="CommitFlags.Quiet"/>) that it is going to write.</remarks>
     public static Status Apply(VolumeState v, OpContext c, in OpenRequest q, out OpenReply r)
     {
         r = default;
@@ -18,7 +19,8 @@ public static class Open
             status = known.Ino == q.Ino ? v.Find(q.Ino, out inode) : Missing(out inode);
             if (status == Status.OK)
             {
-                r = Layouts.Opened(inode, Opens.ModeOf(c.Session, inode), created: false);
+                var isWriting = known.Write && (q.Flags & OpenFlags.Write) != 0;
+                r = Layouts.Opened(inode, isWriting ? Opens.Wake(c.Session, inode) : Opens.ModeOf(c.Session, inode), created: false);
             }
 
             return status;

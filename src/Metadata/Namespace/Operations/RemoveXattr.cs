@@ -13,7 +13,7 @@ public static class RemoveXattr
         var status = v.Find(q.Ino, out var inode);
         if (status == Status.OK)
         {
-            status = Xattrs.CheckName(q.Name.Span);
+            status = XattrNames.Check(q.Name.Span).ToStatus();
         }
 
         if (status != Status.OK)
@@ -46,19 +46,6 @@ internal static class Xattrs
 {
     /// <summary>Names and values of one inode together, so that a client exhausts no memory that its quota does not show.</summary>
     private const int InodeMaxBytes = 2 * Limits.XattrValueMaxBytes;
-
-    /// <summary>EOPNOTSUPP for a namespace other than user, trusted and security; EINVAL for a prefix without a name or a NUL in it.</summary>
-    public static Status CheckName(ReadOnlySpan<byte> name)
-    {
-        var rest = name.StartsWith("user."u8) ? name[5..]
-            : name.StartsWith("trusted."u8) ? name[8..]
-            : name.StartsWith("security."u8) ? name[9..]
-            : default;
-        var known = name.StartsWith("user."u8) || name.StartsWith("trusted."u8) || name.StartsWith("security."u8);
-        return !known ? Errno.EOPNOTSUPP.ToStatus()
-            : rest.IsEmpty || rest.Contains((byte)0) ? Errno.EINVAL.ToStatus()
-            : Status.OK;
-    }
 
     public static int IndexOf(Inode inode, ReadOnlySpan<byte> name)
     {

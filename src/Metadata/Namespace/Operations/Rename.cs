@@ -19,7 +19,7 @@ public static class Rename
         if (move.Source == move.Target)
         {
             // Two names of one file: nothing happens, and that is success.
-            r = new RenameReply(move.Source.Attributes, default);
+            r = new RenameReply(move.Source.Attributes, default, move.OldParent.Attributes, move.NewParent.Attributes);
             return Status.OK;
         }
 
@@ -36,7 +36,9 @@ public static class Rename
         c.KeepNames(move.OldParent);
         c.KeepNames(move.NewParent);
 
-        r = new RenameReply(move.Source.Attributes, move.Target?.Attributes ?? default);
+        c.Tell(move.OldParent);
+        c.Tell(move.NewParent);
+        r = new RenameReply(move.Source.Attributes, move.Target?.Attributes ?? default, move.OldParent.Attributes, move.NewParent.Attributes);
         return Status.OK;
     }
 

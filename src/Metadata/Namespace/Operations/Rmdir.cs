@@ -7,7 +7,7 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class Rmdir
 {
     /// <summary>ENOENT, ENOTDIR, ENOTEMPTY, EINVAL for ".".</summary>
-    public static Status Apply(VolumeState v, OpContext c, in RmdirRequest q, out EntryReply r)
+    public static Status Apply(VolumeState v, OpContext c, in RmdirRequest q, out NameReply r)
     {
         r = default;
         var status = v.FindDirectory(q.Parent, out var parent);
@@ -39,7 +39,8 @@ public static class Rmdir
         v.RemoveName(c, parent, q.Name.Span);
         parent.Attributes.Nlink--;
         RemoveDirectory(v, c, inode);
-        r = new EntryReply(inode.Attributes);
+        c.Tell(parent);
+        r = new NameReply(inode.Attributes, parent.Attributes);
         return Status.OK;
     }
 

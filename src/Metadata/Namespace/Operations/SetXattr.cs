@@ -17,7 +17,7 @@ public static class SetXattr
         var status = v.Find(q.Ino, out var inode);
         if (status == Status.OK)
         {
-            status = Xattrs.CheckName(q.Name.Span);
+            status = XattrNames.Check(q.Name.Span).ToStatus();
         }
 
         if (status != Status.OK)

@@ -7,7 +7,7 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class Unlink
 {
     /// <summary>ENOENT, ENOTDIR, EISDIR.</summary>
-    public static Status Apply(VolumeState v, OpContext c, in UnlinkRequest q, out EntryReply r)
+    public static Status Apply(VolumeState v, OpContext c, in UnlinkRequest q, out NameReply r)
     {
         r = default;
         var status = v.FindDirectory(q.Parent, out var parent);
@@ -33,7 +33,8 @@ public static class Unlink
 
         v.RemoveName(c, parent, q.Name.Span);
         v.DropLink(c, inode);
-        r = new EntryReply(inode.Attributes);
+        c.Tell(parent);
+        r = new NameReply(inode.Attributes, parent.Attributes);
         return Status.OK;
     }
 }

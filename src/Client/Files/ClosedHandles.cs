@@ -1,0 +1,233 @@
+using EphemeralFs.Client.Leases;
+using EphemeralFs.Client.Session;
+using EphemeralFs.Client.State;
+using EphemeralFs.Core;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.Client.Files;
+
+/// <summary>
+/// Handles that programs have closed and the metadata server still knows: those that are being closed there, many in one request, and those that are kept for a
+/// while, because what was read once is often opened again.
+/// </summary>
+/// <remarks>
+/// A handle is kept only while the attributes of its inode are leased. So the server tells this node before another one changes or removes the inode, and
+/// <see cref="Release"/> closes the handle before that is acknowledged: nobody waits for space or for the data, and nothing old is read.
+/// </remarks>
+public sealed class ClosedHandles : IDisposable
+{
+    /// <summary>So many are closed in one request.</summary>
+    private const int BatchMax = 64;
+
+    /// <summary>How long a closed handle waits for others to be closed with.</summary>
+    private const int ClosingMs = 20;
+
+    /// <summary>So many are kept; the server has a record of each.</summary>
+    private const int ParkedMax = 4096;
+
+    /// <summary>How long a handle is kept for the next open.</summary>
+    private const int ParkedMs = 5000;
+
+    private readonly MetadataSession _session;
+    private readonly FileTable _table;
+    private readonly AttributeCache _attributes;
+    private readonly PageVersions _pages;
+    private readonly RunningWork _work;
+    private readonly Lock _lock = new();
+    private readonly Timer _timer;
+    private List<ulong> _closing;
+    private int _timedMs;
+    private bool _disposed;
+
+    internal ClosedHandles(MetadataSession session, FileTable table, AttributeCache attributes, PageVersions pages, RunningWork work)
+    {
+        _session = session;
+        _table = table;
+        _attributes = attributes;
+        _pages = pages;
+        _work = work;
+        _closing = [.. table.ClosedByPredecessor];
+        _timer = new Timer(_ => OnTimer(), null, Timeout.Infinite, Timeout.Infinite);
+        Schedule();
+    }
+
+    /// <summary>A program has closed a handle: it is kept if that is worth it, else closed soon.</summary>
+    public void Close(ulong handle, ulong ino)
+    {
+        if (!_table.TryPark(handle, Environment.TickCount64))
+        {
+            Retire(handle);
+        }
+        else if (!_attributes.IsLeased(ino))
+        {
+            // Looked at after it was parked, so that a recall finds it or is seen here.
+            Release(ino, now: false);
+        }
+        else if (_table.ParkedCount > ParkedMax)
+        {
+            foreach (var old in _table.OldestParked(ParkedMax / 8))
+            {
+                Release(old, now: false);
+            }
+        }
+
+        Schedule();
+    }
+
+    /// <summary>The handle that is kept of an inode, now open again; false when there is none that would do.</summary>
+    public bool TryReopen(ulong ino, HandleFlags flags, Operation operation, out ulong handle, out FileNode? file) =>
+        _table.TryUnpark(ino, flags, operation.Unique, operation.Life, out handle, out file);
+
+    /// <summary>Another node, or a program here, needs the inode closed; if <paramref name="now"/>, the request goes out before this returns.</summary>
+    public void Release(ulong ino, bool now = true)
+    {
+        if (_table.TakeParked(ino, out var handle, out var file))
+        {
+            if (file is not null)
+            {
+                _pages.Keep(ino, file.PagesVersion);
+            }
+
+            Retire(handle);
+        }
+
+        if (now)
+        {
+            Send();
+        }
+    }
+
+    /// <summary>Closes everything that is kept: after a restart of the server, which remembers no leases.</summary>
+    public void ReleaseEverything()
+    {
+        foreach (var ino in _table.ParkedBefore(long.MaxValue))
+        {
+            Release(ino);
+        }
+
+        Send();
+    }
+
+    /// <summary>The session has ended, and <see cref="FileTable.EndSession"/> has dropped what it had here: the server has closed all of it.</summary>
+    internal void EndSession()
+    {
+        lock (_lock)
+        {
+            _closing = [];
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            _disposed = true;
+        }
+
+        _timer.Dispose();
+    }
+
+    private void Retire(ulong handle)
+    {
+        _table.Retire(handle);
+        bool isFull;
+        lock (_lock)
+        {
+            _closing.Add(handle);
+            isFull = _closing.Count >= BatchMax;
+        }
+
+        if (isFull)
+        {
+            Send();
+        }
+    }
+
+    private void Schedule()
+    {
+        lock (_lock)
+        {
+            var dueMs = _closing.Count > 0 ? ClosingMs : _table.ParkedCount > 0 ? ParkedMs : 0;
+            if (!_disposed && dueMs > 0 && (_timedMs == 0 || dueMs < _timedMs))
+            {
+                _timedMs = dueMs;
+                _timer.Change(dueMs, Timeout.Infinite);
+            }
+        }
+    }
+
+    private void OnTimer()
+    {
+        lock (_lock)
+        {
+            _timedMs = 0;
+        }
+
+        foreach (var ino in _table.ParkedBefore(Environment.TickCount64 - ParkedMs))
+        {
+            Release(ino);
+        }
+
+        Send();
+        Schedule();
+    }
+
+    private void Send()
+    {
+        List<ulong> handles;
+        lock (_lock)
+        {
+            if (_closing.Count == 0 || _disposed || !_work.TryBegin())
+            {
+                return;
+            }
+
+            (handles, _closing) = (_closing, []);
+        }
+
+        _ = SendAsync(handles);
+    }
+
+    private async Task SendAsync(List<ulong> handles)
+    {
+        try
+        {
+            await SendCloseAsync(handles);
+        }
+        finally
+        {
+            _work.End();
+        }
+    }
+
+    private async Task SendCloseAsync(List<ulong> handles)
+    {
+        // Looked at after the operation has begun: what is still in the table then belongs to its session or to one before, of which nothing is sent.
+        var operation = _session.Begin();
+        var opens = new List<ulong>(handles.Count);
+        foreach (var handle in handles)
+        {
+            if (_table.TryGet(handle, out var record) && ((HandleFlags)record.Flags & HandleFlags.Ended) == 0)
+            {
+                opens.Add(record.OpenId);
+            }
+        }
+
+        var result = opens.Count == 0 ? default : await _session.MutateAsync<CloseRequest, Empty>(operation, new([.. opens]));
+        operation.Complete();
+        if (result.Status == Status.Unavailable && !_session.IsFenced)
+        {
+            // The server is away: it still knows them when it is back.
+            lock (_lock)
+            {
+                _closing.AddRange(handles);
+            }
+
+            Schedule();
+            return;
+        }
+
+        handles.ForEach(_table.Remove);
+    }
+}

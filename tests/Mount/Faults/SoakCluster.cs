@@ -1,0 +1,87 @@
+using System.Globalization;
+
+namespace EphemeralFs.Tests.Mount.Faults;
+
+/// <summary>A cluster on TCP with two nodes, the second of which is in a network of its own that can be cut.</summary>
+/// <remarks>How many operations are in flight the kernel says: requests of a mount that have no answer yet (fusectl). Needs root and iproute2.</remarks>
+internal sealed class SoakCluster : IDisposable
+{
+    private readonly CuttableNetwork network = new();
+    private readonly TestCluster cluster;
+    private readonly string connections;
+
+    public SoakCluster()
+    {
+        Tool.Require("fio", "tar", "git", "sqlite3", "mount", "umount");
+        try
+        {
+            cluster = new TestCluster("efssoak", null, "--listen", $"tcp:{network.Outside}:0");
+        }
+        catch
+        {
+            network.Dispose();
+            throw;
+        }
+        connections = cluster.MakeDirectory("fusectl");
+        Second = cluster.MakeDirectory("b");
+        try
+        {
+            new Command(cluster.Home, 20, "mount", "-t", "fusectl", "none", connections).Run().MustSucceed();
+            // The program of the cluster, in the other network: the mount itself is to be seen from here.
+            string program = new FileInfo($"/proc/{Living("up").Single().Pid}/exe").LinkTarget!;
+            new Command(cluster.Home, 60, Tool.Find("nsenter"), [.. network.Enter, program, "mount", "tmp", Second, "--node", "b"])
+                .With("EPHEMERALFS_STATE", cluster.State)
+                .With("HOME", Environment.GetEnvironmentVariable("HOME") ?? "/root")
+                .With("PATH", Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin")
+                .Run().MustSucceed();
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The volume through the first node.</summary>
+    public string First => cluster.First;
+
+    /// <summary>The volume through the node whose network can be cut.</summary>
+    public string Second { get; }
+
+    public CuttableNetwork Network => network;
+
+    /// <summary>A new directory outside of the volume.</summary>
+    public string NewPlainDirectory(string name) => cluster.MakeDirectory(name);
+
+    /// <summary>The processes of a role.</summary>
+    public IReadOnlyList<ClusterProcess> Living(string role) => [.. ClusterProcess.All(cluster.State).Where(process => process.Role == role)];
+
+    /// <summary>Operations of programs that wait for their answer now, on both mounts.</summary>
+    public int InFlight() => Waiting(First) + Waiting(Second);
+
+    public CommandResult Status() => cluster.Program(60, "status", "--json").Run();
+
+    /// <summary>Bytes and inodes of the volume that are in use.</summary>
+    public string Usage() => cluster.Program(60, "volume", "show", "tmp", "--json").Run().MustSucceed();
+
+    public void Dispose()
+    {
+        new Command(cluster.Home, 20, "umount", connections).Run();
+        try
+        {
+            cluster.Dispose();
+        }
+        finally
+        {
+            network.Dispose();
+        }
+    }
+
+    /// <summary>The directory of a connection is the number of the mount's device, which mountinfo tells without asking the mount itself.</summary>
+    private int Waiting(string mount)
+    {
+        string device = File.ReadLines("/proc/self/mountinfo").Select(line => line.Split(' ')).Last(fields => fields[4] == mount)[2];
+        string number = device[(device.IndexOf(':', StringComparison.Ordinal) + 1)..];
+        return int.Parse(File.ReadAllText(Path.Combine(connections, number, "waiting")), CultureInfo.InvariantCulture);
+    }
+}

@@ -1,0 +1,164 @@
+using System.Diagnostics;
+using System.Globalization;
+using Xunit.Abstractions;
+
+namespace EphemeralFs.Tests.Mount.Faults;
+
+/// <summary>
+/// All kinds of programs work on two nodes at once while processes are killed and stopped and a network is cut, at random. The programs check what they read, and
+/// see no error; afterwards nothing is left. <c>EPHEMERALFS_SEED</c> repeats a sequence of faults, <c>EPHEMERALFS_SOAK_SECONDS</c> says how long the long run is.
+/// </summary>
+[Collection(DeathCollection.Name)]
+public sealed class SoakTests(ITestOutputHelper output)
+{
+    /// <summary>A kill that nobody had anything in flight for would show little: it waits until so many operations have no answer.</summary>
+    private const int InFlightAtLeast = 1;
+
+    /// <summary>An hour has to have so many kills; what is shorter, its share.</summary>
+    private const int KillsInAnHour = 200;
+
+    /// <summary>How long everything may stand still before that is a failure: programs wait 30 s for a server, and this machine may be busy.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(120);
+
+    /// <summary>Longer than a start takes, and the second after which a death is no failure in a row: see RestartBackoff.</summary>
+    private static readonly TimeSpan SettledAfter = TimeSpan.FromSeconds(1.6);
+
+    /// <summary>Workloads, and whether they begin on the second node.</summary>
+    private static readonly (string Workload, bool OnSecond)[] Everything =
+    [
+        ("fio-psync", false), ("fio-mmap", true), ("fio-fsync", true), ("tar", false), ("git", true), ("sqlite", false),
+        (Workload.SqliteOfTwoNodes, false), ("names", true), ("nodes", false),
+    ];
+
+    private static readonly (string Workload, bool OnSecond)[] Some =
+        [("fio-psync", true), ("tar", false), ("git", true), (Workload.SqliteOfTwoNodes, false), ("names", true)];
+
+    private static int Seed => int.Parse(
+        Environment.GetEnvironmentVariable("EPHEMERALFS_SEED") is { Length: > 0 } text ? text : (Environment.TickCount & int.MaxValue).ToString(CultureInfo.InvariantCulture),
+        CultureInfo.InvariantCulture);
+
+    [Fact]
+    public void A_seed_repeats_its_faults()
+    {
+        Assert.Equal(FaultPlan.For(7).Take(1000).Select(fault => fault.ToString()), FaultPlan.For(7).Take(1000).Select(fault => fault.ToString()));
+        Assert.NotEqual(FaultPlan.For(7).Take(20).Select(fault => fault.ToString()), FaultPlan.For(8).Take(20).Select(fault => fault.ToString()));
+        var faults = FaultPlan.For(7).Take(1000).ToArray();
+        foreach (string victim in FaultPlan.Victims)
+        {
+            Assert.Contains(faults, fault => fault.Kind == FaultKind.Kill && fault.Victims.Contains(victim));
+            Assert.Contains(faults, fault => fault.Kind == FaultKind.Stop && fault.Victims.Contains(victim));
+        }
+        Assert.Contains(faults, fault => fault.Kind == FaultKind.Cut);
+        Assert.DoesNotContain(faults, fault => fault.Victims.Contains("keeper node-1") && fault.Victims.Contains("node node-1"));
+    }
+
+    [Fact]
+    public void A_few_faults_at_random() => Run(Some, Seed, (faults, _) => faults == 6, killsAtLeast: 1);
+
+    [Fact]
+    [Trait("Category", "Soak")]
+    public void Faults_at_random_for_an_hour()
+    {
+        double seconds = double.Parse(Environment.GetEnvironmentVariable("EPHEMERALFS_SOAK_SECONDS") ?? "3600", CultureInfo.InvariantCulture);
+        Run(Everything, Seed, (_, clock) => clock.TotalSeconds >= seconds, killsAtLeast: (int)(KillsInAnHour * seconds / 3600));
+    }
+
+    private void Run((string Workload, bool OnSecond)[] workloads, int seed, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
+    {
+        output.WriteLine($"EPHEMERALFS_SEED={seed}");
+        using var cluster = new SoakCluster();
+        string usage = cluster.Usage();
+        var inFlight = new List<int>();
+        int faults = 0;
+        string plain = cluster.NewPlainDirectory("plain");
+        string stop = Path.Combine(plain, "stop");
+        var programs = new List<Command.Running>();
+        var clock = Stopwatch.StartNew();
+        string last = "";
+        try
+        {
+            foreach (var (workload, onSecond) in workloads)
+            {
+                string name = $"{workload}{(onSecond ? "-2" : "")}";
+                string[] views = [Path.Combine(cluster.First, name), Path.Combine(cluster.Second, name)];
+                Directory.CreateDirectory(views[0]);
+                programs.Add(Workload.Start(workload, views[onSecond ? 1 : 0], views[onSecond ? 0 : 1], Directory.CreateDirectory(Path.Combine(plain, name)).FullName, stop, seconds: 3 * 3600));
+            }
+            foreach (var fault in FaultPlan.For(seed))
+            {
+                if (isEnough(faults, clock.Elapsed) || programs.Exists(program => program.Process.HasExited))
+                {
+                    break;
+                }
+                last = $"fault {++faults} of seed {seed}, at {clock.Elapsed.TotalSeconds:0} s: {fault}";
+                Thread.Sleep(fault.PauseMs); // a moment that nobody chose; not something that is waited for
+                Do(fault, cluster, inFlight);
+            }
+            File.WriteAllText(stop, "");
+            var results = programs.ConvertAll(program => program.Wait());
+            Assert.All(results, result => Assert.True(result.ExitCode == 0 && !result.TimedOut, $"after {last}\n{result.Describe()}"));
+        }
+        finally
+        {
+            programs.ForEach(program => program.Dispose());
+            output.WriteLine($"{faults} faults in {clock.Elapsed.TotalSeconds:0} s, {inFlight.Count} kills; operations in flight at a kill: "
+                + (inFlight.Count == 0 ? "none" : $"{inFlight.Min()} at least, {inFlight.Average():0.0} on average, {inFlight.Max()} at most; last {last}"));
+        }
+        Assert.True(inFlight.Count >= killsAtLeast, $"{inFlight.Count} kills instead of {killsAtLeast}");
+        Assert.True(inFlight.All(count => count >= InFlightAtLeast));
+
+        foreach (string name in Directory.EnumerateFileSystemEntries(cluster.First))
+        {
+            Directory.Delete(name); // each round has left its directory empty, or this fails
+        }
+        Assert.Empty(Directory.EnumerateFileSystemEntries(cluster.Second));
+        WaitUntil(cluster, "the cluster is healthy", () => cluster.Status().Output.Contains("\"healthy\": true", StringComparison.Ordinal));
+        WaitUntil(cluster, $"the volume is as empty as before: {usage}", () => cluster.Usage() == usage);
+    }
+
+    private static void Do(Fault fault, SoakCluster cluster, List<int> inFlight)
+    {
+        switch (fault.Kind)
+        {
+            case FaultKind.Kill:
+                WaitUntil(cluster, $"everybody lives: {fault}", () => fault.Victims.All(victim => Find(cluster, victim) is { } process && process.Age() > SettledAfter));
+                var victims = fault.Victims.Select(victim => Find(cluster, victim)!).ToArray();
+                int count = 0;
+                WaitUntil(cluster, $"{InFlightAtLeast} operations are in flight", () => (count = cluster.InFlight()) >= InFlightAtLeast, betweenMs: 0);
+                Array.ForEach(victims, victim => victim.Kill());
+                inFlight.Add(count);
+                WaitUntil(cluster, $"started again after {fault}", () => victims.All(victim => cluster.Living(victim.Role).Any(process => process.Name == victim.Name && process.Pid != victim.Pid)));
+                break;
+            case FaultKind.Stop:
+                WaitUntil(cluster, $"everybody lives: {fault}", () => Find(cluster, fault.Victims[0]) is not null);
+                var stopped = Find(cluster, fault.Victims[0])!;
+                Cli.Signals.Send(stopped.Pid, Cli.Signals.Stop);
+                Thread.Sleep(fault.LengthMs); // the fault itself
+                Cli.Signals.Send(stopped.Pid, Cli.Signals.Continue);
+                break;
+            default:
+                cluster.Network.Cut();
+                Thread.Sleep(fault.LengthMs);
+                cluster.Network.Mend();
+                break;
+        }
+    }
+
+    /// <summary>The process that a plan names.</summary>
+    private static ClusterProcess? Find(SoakCluster cluster, string victim)
+    {
+        string[] parts = victim.Split(' ');
+        // The controller is the only one of its kind, whatever its name.
+        return cluster.Living(parts[0]).FirstOrDefault(process => parts[0] == "controller" || process.Name == parts[1]);
+    }
+
+    private static void WaitUntil(SoakCluster cluster, string what, Func<bool> condition, int betweenMs = 20)
+    {
+        var clock = Stopwatch.StartNew();
+        while (!condition())
+        {
+            Assert.True(clock.Elapsed < Patience, clock.Elapsed < Patience ? "" : $"not within {Patience.TotalSeconds} s: {what}\n{cluster.Status().Describe()}");
+            Thread.Sleep(betweenMs);
+        }
+    }
+}
