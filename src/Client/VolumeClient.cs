@@ -25,12 +25,15 @@ public sealed class VolumeClient : IDisposable
     /// <param name="blocks">Storage of the cluster, shared by the mounts of a node.</param>
     /// <param name="kernel">Told what to drop because of other nodes.</param>
     /// <param name="deadlineMs">Milliseconds that a request waits for a server that is gone.</param>
+    /// <param name="rpc">How to connect, and the clock; null for the usual.</param>
     public VolumeClient(
-        Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs)
+        Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs,
+        RpcClientOptions? rpc = null)
     {
-        Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs);
-        var recalls = new RecallHandler(this, kernel);
-        Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs);
+        var time = rpc?.Time ?? TimeProvider.System;
+        Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs, time);
+        var recalls = new RecallHandler(this, kernel, time);
+        Session = new MetadataSession(metadata, volume, node, memory, recalls, deadlineMs, rpc);
         Grants = new GrantPool(Session, memory);
         _arena = new SegmentArena(memory);
         var table = new FileTable(memory, _arena);

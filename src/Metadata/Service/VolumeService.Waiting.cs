@@ -476,7 +476,7 @@ internal sealed partial class VolumeService
     /// <summary>Ends a session: its files are closed, its locks dropped, its grants returned, and what others wait for from it counts as done.</summary>
     private void EndSession(SessionRuntime session, string reason)
     {
-        var timeNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+        var timeNs = (_options.Time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
         foreach (var operation in session.Parked.Values.ToArray())
         {
             Abandon(operation);
