@@ -229,8 +229,9 @@ internal sealed class LeaseModel : ILogger, IDisposable
         }
         else
         {
+            // Grant is called back only from nodes that answer (S36).
             Oracle.Require(
-                errno is Errno.ENOENT or Errno.EEXIST or Errno.ENOTEMPTY or Errno.EISDIR or Errno.ENOTDIR or Errno.EINVAL or Errno.ESTALE or Errno.EAGAIN or Errno.EPERM
+                (errno == Errno.ENOSPC && _troubles != Troubles.None) || errno is Errno.ENOENT or Errno.EEXIST or Errno.ENOTEMPTY or Errno.EISDIR or Errno.ENOTDIR or Errno.EINVAL or Errno.ESTALE or Errno.EAGAIN or Errno.EPERM
                     or Errno.EDEADLK,
                 $"{call.Text} failed with {errno}");
         }

@@ -180,7 +180,7 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
                 var inode = Kernel.Instantiate(parent.Ino, name, answer.As<FuseEntryOut>(), version: 0);
                 SimulatedKernel.Expire(parent);
                 model.Oracle.MustHaveApplied(call, Rpc.Opcode.Create);
-                Opened(inode, answer.As<FuseOpenOut>(128));
+                await OpenedAsync(inode, answer.As<FuseOpenOut>(128));
             }
 
             return answer.Errno;
@@ -198,17 +198,19 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
         var answer = await Kernel.RequestAsync(call, FuseOpcode.OPEN, ino, new FuseOpenIn { Flags = ReadWrite });
         if (answer.Errno == Errno.OK)
         {
-            Opened(inode, answer.As<FuseOpenOut>());
+            await OpenedAsync(inode, answer.As<FuseOpenOut>());
         }
 
         return answer.Errno;
     }
 
-    private void Opened(KernelInode inode, in FuseOpenOut open)
+    private async Task OpenedAsync(KernelInode inode, FuseOpenOut open)
     {
-        if ((open.OpenFlags & (FuseOpenFlags.KEEP_CACHE | FuseOpenFlags.DIRECT_IO)) == 0)
+        if ((open.OpenFlags & FuseOpenFlags.KEEP_CACHE) == 0)
         {
+            await inode.PageLock.AcquireAsync(exclusive: true);
             inode.Page = null;
+            inode.PageLock.Release(exclusive: true);
         }
 
         inode.Opens++;
@@ -252,6 +254,7 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
     {
         var inode = Kernel.Known(file.Ino);
         byte[] bytes;
+        var overtaken = false;
         if (file.IsDirect)
         {
             var answer = await ReadFromDaemonAsync(call, file);
@@ -266,6 +269,7 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
         {
             // A read across the end that the kernel knows asks for the size first.
             var errno = inode.UntilUs > _simulation.NowUs ? Errno.OK : await Kernel.StatAsync(call, file.Ino);
+            overtaken = errno == Errno.OK && inode.IsOvertaken;
             if (errno != Errno.OK)
             {
                 return errno;
@@ -287,7 +291,12 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
             }
         }
 
-        model.Oracle.Read(call, file.Ino, bytes.Length == 0 ? 0 : BitConverter.ToUInt64(bytes));
+        // A limit of the kernel: it leaves aside attributes that an invalidation has overtaken, and reads up to the end that it knew before.
+        if (!overtaken)
+        {
+            model.Oracle.Read(call, file.Ino, bytes.Length == 0 ? 0 : BitConverter.ToUInt64(bytes));
+        }
+
         return Errno.OK;
     });
 
@@ -553,7 +562,10 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
         {
             var reply = answer.As<FuseAttrOut>();
             Kernel.Learn(inode, reply.Attr, reply.AttrValid, reply.AttrValidNsec, version: 0);
-            model.Oracle.MustHaveApplied(call, Rpc.Opcode.SetAttr);
+            if (reply.Attr.Nlink > 0)
+            {
+                model.Oracle.MustHaveApplied(call, Rpc.Opcode.SetAttr);
+            }
         }
 
         inode.Lock.Release(exclusive: true);

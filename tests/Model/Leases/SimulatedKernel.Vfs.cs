@@ -115,7 +115,8 @@ internal sealed partial class SimulatedKernel
     /// <summary><c>fuse_change_attributes</c>.</summary>
     public void Learn(KernelInode inode, in FuseAttr attr, ulong seconds, uint nanoseconds, long version)
     {
-        if (version != 0 && inode.Version > version)
+        inode.IsOvertaken = version != 0 && inode.Version > version;
+        if (inode.IsOvertaken)
         {
             return;
         }

@@ -44,6 +44,9 @@ internal sealed class KernelInode(ulong ino)
     public FifoLock PageLock { get; } = new();
 
     public int Opens { get; set; }
+
+    /// <summary>Whether the last attributes that came were left aside.</summary>
+    public bool IsOvertaken { get; set; }
 }
 
 /// <summary>
