@@ -261,9 +261,29 @@ internal sealed partial class VolumeService
             {
                 Unpark(operation);
                 KillPoint.Hit("metadata.before-reply");
-                operation.Call.ReplyRaw(Status.OK, operation.Session.State.Slot(operation.Header.Slot).Reply, operation.Lease);
+                AnswerLate(operation.Call, operation.Row, operation.Session, operation.Session.State.Slot(operation.Header.Slot).Reply, operation.Lease);
             }
         }
+    }
+
+    /// <summary>
+    /// Answers an operation that was applied a while ago. What an open is told is as it is now: others may have opened or changed the file meanwhile, and
+    /// recalls of a file that the node did not know as open yet have changed nothing there.
+    /// </summary>
+    private void AnswerLate(in RpcCall call, OperationRow row, SessionRuntime session, ReadOnlySpan<byte> reply, FrameFlags lease)
+    {
+        if (row.Opcode is Opcode.Open or Opcode.Create or Opcode.Tmpfile && RpcCall.TryRead<OpenReply>(reply.ToArray(), out var opened)
+            && _state.Inodes.Find(opened.Attributes.Ino) is { Attributes.IsRegular: true } inode)
+        {
+            var isCalledBack = _recalls.Find(session.State.Id, inode.Ino, RecallAction.GoThrough) is not null;
+            var writer = new WireWriter(_reply);
+            Layouts.Opened(inode, isCalledBack ? DataMode.Through : Opens.ModeOf(session.State, inode), opened.Created).Write(ref writer);
+            _reply = writer.Buffer;
+            call.ReplyRaw(Status.OK, writer.Written, lease);
+            return;
+        }
+
+        call.ReplyRaw(Status.OK, reply, lease);
     }
 
     private async Task RecallGrantAsync(SessionRuntime session)

@@ -423,7 +423,7 @@ internal sealed partial class VolumeService : IDisposable
         AwaitEverythingForgotten(call, row, session, ref operation);
         if (operation is null)
         {
-            call.ReplyRaw(Status.OK, slot.Reply);
+            AnswerLate(call, row, session, slot.Reply, FrameFlags.None);
         }
     }
 

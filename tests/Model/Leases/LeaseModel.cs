@@ -141,27 +141,10 @@ internal sealed class LeaseModel : ILogger, IDisposable
     /// <summary>A frame has been sent.</summary>
     public void Sent(Frame frame)
     {
-        try
-        {
-            Judge(frame);
-        }
-        catch (ViolationException e)
-        {
-            // Not through the product, which would try to mend it.
-            Fail(e);
-        }
-    }
-
-    private void Judge(Frame frame)
-    {
         var isReply = (frame.Header.Flags & FrameFlags.Reply) != 0;
         if (frame.Header.Sequence != 0)
         {
-            if (frame.From.IsServers && isReply)
-            {
-                Oracle.Replied(frame.Header, frame.Head);
-            }
-            else if (!frame.From.IsServers && !isReply)
+            if (!frame.From.IsServers && !isReply)
             {
                 var unique = frame.From.Node.Memory.Slots[(int)frame.Header.Slot].Unique;
                 Oracle.Sent(frame.Header, frame.From.Node.Kernel.CallOf(unique));
@@ -175,7 +158,14 @@ internal sealed class LeaseModel : ILogger, IDisposable
     }
 
     /// <summary>A frame arrives.</summary>
-    public void Delivered(Frame frame) => Fault.BeforeDelivery(this, frame);
+    public void Delivered(Frame frame)
+    {
+        Fault.BeforeDelivery(this, frame);
+        if (frame.From.IsServers && frame.Header.Sequence != 0 && (frame.Header.Flags & FrameFlags.Reply) != 0)
+        {
+            Oracle.Answered(frame.Header, frame.Head);
+        }
+    }
 
     /// <summary>A process is at a place where it may be killed.</summary>
     public void MayDieNow(Actor actor)
@@ -386,6 +376,7 @@ internal sealed class LeaseModel : ILogger, IDisposable
         }
         catch (ViolationException e)
         {
+            // Not through the product, which would try to mend it.
             Fail(e);
         }
     }

@@ -47,19 +47,21 @@ internal sealed class Oracle(LeaseModel model)
         }
     }
 
-    /// <summary>Invariants 5 and 9: what was answered OK is answered the same whenever it is asked again.</summary>
-    public void Replied(in FrameHeader header, byte[] head)
+    /// <summary>What was answered OK is answered the same whenever it is asked again; an open is told what is true then.</summary>
+    public void Answered(in FrameHeader header, byte[] head)
     {
         var key = (header.Session, header.Slot, header.Sequence);
         var isOk = header.Status == (int)Status.OK;
         if (_replies.TryGetValue(key, out var before))
         {
             var isSessionGone = (Status)header.Status is Status.UnknownSession or Status.StaleEpoch or Status.Unavailable;
-            Require(isSessionGone || (isOk && before.AsSpan().SequenceEqual(head)), $"{header.Opcode} {key} was answered OK and is now answered {(Status)header.Status} or otherwise");
+            var isOpen = header.Opcode is Opcode.Open or Opcode.Create;
+            Require(isSessionGone || (isOk && (isOpen || before.AsSpan().SequenceEqual(head))), $"{header.Opcode} {key} was answered OK and is now answered {(Status)header.Status} or otherwise");
         }
         else if (isOk)
         {
-            Require(_applied.Contains(key), $"{header.Opcode} {key} is answered OK and was not applied");
+            // A lock that was waited for is granted by somebody else's operation.
+            Require(_applied.Contains(key) || header.Opcode == Opcode.SetLock, $"{header.Opcode} {key} is answered OK and was not applied");
             _replies.Add(key, head);
         }
     }
@@ -192,7 +194,10 @@ internal sealed class Oracle(LeaseModel model)
         }
     }
 
-    /// <summary>Invariant 6: what is used and granted fits, and no node has more than it was granted.</summary>
+    /// <summary>
+    /// What is used and granted fits, and no node has more than it was granted, but for a page for each daemon that died between a commit and its answer: the next
+    /// one commits the same bytes again, which costs nothing, and so keeps the reservation.
+    /// </summary>
     public void CheckQuota(VolumeState state)
     {
         var granted = 0UL;
@@ -207,7 +212,7 @@ internal sealed class Oracle(LeaseModel model)
         {
             if (!node.IsFenced && state.Sessions.TryGetValue(node.Session, out var session))
             {
-                Require(node.UnusedGrantBytes <= (long)session.GrantBytes, $"{node.Name} has {node.UnusedGrantBytes} bytes of grant, the server gave it {session.GrantBytes}");
+                Require(node.UnusedGrantBytes <= (long)session.GrantBytes + ((node.Daemons - 1) * Limits.PageSizeBytes), $"{node.Name} has {node.UnusedGrantBytes} bytes of grant, the server gave it {session.GrantBytes}");
             }
         }
     }
