@@ -25,7 +25,7 @@ public sealed class LeaseModelTests(ITestOutputHelper output)
             return;
         }
 
-        Explore(1, 300, TimeSpan.MaxValue);
+        Explore(1, 1000, TimeSpan.MaxValue);
     }
 
     /// <summary>A sixth of the time that <c>EPHEMERALFS_SOAK_SECONDS</c> says, with seeds that no other run had.</summary>
@@ -56,7 +56,6 @@ public sealed class LeaseModelTests(ITestOutputHelper output)
     [InlineData(typeof(KernelKeepsAttributes))]
     [InlineData(typeof(KernelKeepsPages))]
     [InlineData(typeof(DoesNotWriteBack))]
-    [InlineData(typeof(IgnoresRecallsOnTheWay))]
     [InlineData(typeof(ForgetsNothingAfterARestart))]
     [InlineData(typeof(SuccessorKnowsNothing))]
     [InlineData(typeof(TimeoutsAreTooLong))]
@@ -77,24 +76,6 @@ public sealed class LeaseModelTests(ITestOutputHelper output)
         }
 
         Assert.Fail($"{fault.Name} was not caught in {seeds} runs");
-    }
-
-    [Fact]
-    public void Survey()
-    {
-        var shown = 0;
-        for (ulong seed = 1; seed <= 400; seed++)
-        {
-            var report = LeaseModel.Run(seed);
-            if (report.Violation is { } violation)
-            {
-                Console.WriteLine($"SURVEY {seed} ({LeaseModel.TroublesOf(seed)}): {violation.Split('\n')[0]}");
-                if (++shown <= 8)
-                {
-                    File.WriteAllText($"/tmp/ha_seed{seed}.txt", violation + "\n" + string.Join('\n', report.Log));
-                }
-            }
-        }
     }
 
     private void Explore(ulong firstSeed, long runs, TimeSpan time)

@@ -1,5 +1,3 @@
-using System.Reflection;
-using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Fuse;
@@ -127,23 +125,6 @@ internal sealed class DoesNotWriteBack : SeededFault
     public override Frame? Filter(Frame frame) =>
         IsCallback(frame, Opcode.Recall) && RpcCall.TryRead<RecallRequest>(frame.Head, out var recall) && recall.Action == RecallAction.GoThrough
             ? Acknowledged(frame) : frame;
-}
-
-/// <summary>An answer that a recall has overtaken is told with a time-out all the same.</summary>
-internal sealed class IgnoresRecallsOnTheWay : SeededFault
-{
-    private static readonly FieldInfo Recalled = typeof(LeaseTable).GetField("_recalled", BindingFlags.Instance | BindingFlags.NonPublic)!;
-
-    public override void AfterEvent(LeaseModel model)
-    {
-        foreach (var node in model.Nodes)
-        {
-            if (node.Daemon.Client is { } client)
-            {
-                Array.Clear((long[])Recalled.GetValue(client.Leases)!);
-            }
-        }
-    }
 }
 
 /// <summary>After a restart of the server nobody is told to forget what it had cached.</summary>
