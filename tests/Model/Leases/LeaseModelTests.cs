@@ -25,7 +25,7 @@ public sealed class LeaseModelTests(ITestOutputHelper output)
             return;
         }
 
-        Explore(1, 1000, TimeSpan.MaxValue);
+        Explore(1, 800, TimeSpan.MaxValue);
     }
 
     /// <summary>A sixth of the time that <c>EPHEMERALFS_SOAK_SECONDS</c> says, with seeds that no other run had.</summary>
