@@ -34,26 +34,28 @@ public sealed class ClosedHandles : IDisposable
     private readonly AttributeCache _attributes;
     private readonly PageVersions _pages;
     private readonly Lock _lock = new();
-    private readonly Timer _timer;
+    private readonly TimeProvider _time;
+    private readonly ITimer _timer;
     private List<ulong> _closing;
     private int _timedMs;
     private bool _disposed;
 
-    internal ClosedHandles(MetadataSession session, FileTable table, AttributeCache attributes, PageVersions pages)
+    internal ClosedHandles(MetadataSession session, FileTable table, AttributeCache attributes, PageVersions pages, TimeProvider time)
     {
         _session = session;
         _table = table;
         _attributes = attributes;
         _pages = pages;
         _closing = [.. table.ClosedByPredecessor];
-        _timer = new Timer(_ => OnTimer(), null, Timeout.Infinite, Timeout.Infinite);
+        _time = time;
+        _timer = time.CreateTimer(_ => OnTimer(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         Schedule();
     }
 
     /// <summary>A program has closed a handle: it is kept if that is worth it, else closed soon.</summary>
     public void Close(ulong handle, ulong ino)
     {
-        if (!_table.TryPark(handle, Environment.TickCount64))
+        if (!_table.TryPark(handle, _time.NowMs()))
         {
             Retire(handle);
         }
@@ -141,7 +143,7 @@ public sealed class ClosedHandles : IDisposable
             if (!_disposed && dueMs > 0 && (_timedMs == 0 || dueMs < _timedMs))
             {
                 _timedMs = dueMs;
-                _timer.Change(dueMs, Timeout.Infinite);
+                _timer.Change(TimeSpan.FromMilliseconds(dueMs), Timeout.InfiniteTimeSpan);
             }
         }
     }
@@ -153,7 +155,7 @@ public sealed class ClosedHandles : IDisposable
             _timedMs = 0;
         }
 
-        foreach (var ino in _table.ParkedBefore(Environment.TickCount64 - ParkedMs))
+        foreach (var ino in _table.ParkedBefore(_time.NowMs() - ParkedMs))
         {
             Release(ino);
         }

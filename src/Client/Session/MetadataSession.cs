@@ -13,9 +13,10 @@ public sealed class MetadataSession : IDisposable
     private readonly string _volume;
     private readonly string _node;
     private readonly int _deadlineMs;
-    private readonly Timer _renewal;
+    private readonly TimeProvider _time;
+    private readonly ITimer _renewal;
     private TaskCompletionSource<Status>? _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private long _lastSentMs = Environment.TickCount64;
+    private long _lastSentMs;
     private int _renewEveryMs = Limits.SessionTimeoutMs / 4;
     private volatile bool _fenced;
     private readonly Lock _lock = new(); // guards _disposed: the memory goes after it was set
@@ -28,15 +29,20 @@ public sealed class MetadataSession : IDisposable
     /// <param name="memory">Where the session is kept over daemon restarts.</param>
     /// <param name="callbacks">Serves the server's recalls.</param>
     /// <param name="deadlineMs">Milliseconds that a request waits for a server that is gone.</param>
-    public MetadataSession(Endpoint endpoint, string volume, string node, NodeMemory memory, IRpcHandler callbacks, int deadlineMs = Limits.RequestDeadlineMs)
+    /// <param name="rpc">How to connect, and the clock; null for the usual.</param>
+    public MetadataSession(
+        Endpoint endpoint, string volume, string node, NodeMemory memory, IRpcHandler callbacks, int deadlineMs = Limits.RequestDeadlineMs, RpcClientOptions? rpc = null)
     {
+        rpc ??= new RpcClientOptions();
+        _time = rpc.Time;
+        _lastSentMs = _time.NowMs();
         _memory = memory;
         _volume = volume;
         _node = node;
         _deadlineMs = deadlineMs;
         Slots = new SlotTable(memory);
-        _client = new RpcClient(endpoint, new RpcClientOptions { Handler = callbacks, OnConnected = ResumeAsync });
-        _renewal = new Timer(_ => RenewIfIdle(), null, Timeout.Infinite, Timeout.Infinite);
+        _client = new RpcClient(endpoint, rpc with { Handler = callbacks, OnConnected = ResumeAsync });
+        _renewal = _time.CreateTimer(_ => RenewIfIdle(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>The mutations in flight.</summary>
@@ -70,13 +76,13 @@ public sealed class MetadataSession : IDisposable
     public async ValueTask<Status> OpenAsync()
     {
         // Connecting opens the session; a refusal is final, an absent server is waited for.
-        var opened = _opened!.Task;
-        var connecting = _client.ConnectAsync(_deadlineMs).AsTask();
-        var first = await Task.WhenAny(opened, connecting);
-        var status = first == opened ? await opened : await connecting;
+        var opened = _opened!;
+        _ = ConnectAsync(opened);
+        var status = await opened.Task;
         if (status == Status.OK)
         {
-            _renewal.Change(_renewEveryMs, _renewEveryMs);
+            var period = TimeSpan.FromMilliseconds(_renewEveryMs);
+            _renewal.Change(period, period);
         }
 
         return status;
@@ -95,8 +101,8 @@ public sealed class MetadataSession : IDisposable
             return new RpcResult<TReply>(Status.StaleEpoch, default);
         }
 
-        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
-        return Checked(await _client.CallAsync<TRequest, TReply>(request, Header, default, _deadlineMs, cancellation));
+        Volatile.Write(ref _lastSentMs, _time.NowMs());
+        return Checked(await _client.CallAsync<TRequest, TReply>(request, Header, default, _deadlineMs, cancellation).ConfigureAwait(false));
     }
 
     /// <summary>Changes something, exactly once however often it is sent. The slot stays occupied until <see cref="Operation.Complete"/>.</summary>
@@ -114,9 +120,9 @@ public sealed class MetadataSession : IDisposable
         }
 
         var (slot, sequence) = await Slots.AcquireAsync(operation);
-        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
-        var header = Header with { TimeNs = timeNs == 0 ? Clock.NowNs() : timeNs, Slot = slot, Sequence = sequence };
-        return Checked(await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs));
+        Volatile.Write(ref _lastSentMs, _time.NowMs());
+        var header = Header with { TimeNs = timeNs == 0 ? Clock.NowNs(_time) : timeNs, Slot = slot, Sequence = sequence };
+        return Checked(await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs).ConfigureAwait(false));
     }
 
     /// <summary>Ends the session: what it had open is closed, what it had granted goes back.</summary>
@@ -138,6 +144,8 @@ public sealed class MetadataSession : IDisposable
         _renewal.Dispose();
         _client.Dispose();
     }
+
+    private async Task ConnectAsync(TaskCompletionSource<Status> opened) => opened.TrySetResult(await _client.ConnectAsync(_deadlineMs));
 
     private async ValueTask<bool> ResumeAsync(RpcPeer peer)
     {
@@ -188,7 +196,7 @@ public sealed class MetadataSession : IDisposable
 
     private void RenewIfIdle()
     {
-        if (Environment.TickCount64 - Volatile.Read(ref _lastSentMs) >= _renewEveryMs / 2)
+        if (_time.NowMs() - Volatile.Read(ref _lastSentMs) >= _renewEveryMs / 2)
         {
             Renew();
         }
@@ -211,7 +219,7 @@ public sealed class MetadataSession : IDisposable
             header = Header;
         }
 
-        Volatile.Write(ref _lastSentMs, Environment.TickCount64);
+        Volatile.Write(ref _lastSentMs, _time.NowMs());
         _ = RenewAsync(header);
     }
 
