@@ -28,16 +28,19 @@ public sealed class VolumeClient : IDisposable
     /// <param name="blocks">Storage of the cluster, shared by the mounts of a node.</param>
     /// <param name="kernel">Told what to drop because of other nodes.</param>
     /// <param name="deadlineMs">Milliseconds that a request waits for a server that is gone.</param>
+    /// <param name="rpc">How to connect, and the clock; null for the usual.</param>
     public VolumeClient(
-        Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs)
+        Endpoint metadata, string volume, string node, NodeMemory memory, BlockStore blocks, IKernelCache kernel, int deadlineMs = Limits.RequestDeadlineMs,
+        RpcClientOptions? rpc = null)
     {
-        Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs);
+        var time = rpc?.Time ?? TimeProvider.System;
+        Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs, time);
         Lost = new LostLog(memory);
         _kernel = kernel;
         Attributes = new AttributeCache(Leases, () => Session!.LeaseMs);
-        Names = new KnownNames(Leases, () => Session!.LeaseMs);
-        _recalls = new RecallHandler(this, kernel);
-        Session = new MetadataSession(metadata, volume, node, memory, _recalls, deadlineMs) { Ended = EndSessionAsync };
+        Names = new KnownNames(Leases, () => Session!.LeaseMs, time);
+        _recalls = new RecallHandler(this, kernel, time);
+        Session = new MetadataSession(metadata, volume, node, memory, _recalls, deadlineMs, rpc) { Ended = EndSessionAsync };
         Session.Silent += DropPages;
         Grants = new GrantPool(Session, memory);
         _arena = new SegmentArena(memory);
@@ -47,7 +50,7 @@ public sealed class VolumeClient : IDisposable
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
         Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Names, Lost);
-        Files.Closed = new ClosedHandles(Session, table, Attributes, Files.Pages, _work);
+        Files.Closed = new ClosedHandles(Session, table, Attributes, Files.Pages, _work, time);
         Namespace = new VolumeNamespace(Session, Grants, Files, Leases, Attributes, Names);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }

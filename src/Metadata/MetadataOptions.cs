@@ -27,6 +27,9 @@ public sealed record MetadataOptions
     /// <summary>A snapshot is made when the journal has grown by this much (and by as much as the last snapshot has).</summary>
     public long SnapshotAfterBytes { get; init; } = 64 << 20;
 
+    /// <summary>The clock of sessions and leases.</summary>
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
     /// <summary>Connects to a storage server; null for the usual client. Tests put their own in.</summary>
     public Func<Endpoint, RpcClient>? ConnectToStorage { get; init; }
 }

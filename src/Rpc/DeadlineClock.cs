@@ -1,33 +1,44 @@
+using System.Runtime.CompilerServices;
+
 namespace EphemeralFs.Rpc;
 
 /// <summary>
 /// The one clock by which the calls of all connections of the process fail when their time is over. It stands still while no call is in flight: many idle
 /// connections cost as little as one.
 /// </summary>
-internal static class DeadlineClock
+internal sealed class DeadlineClock
 {
-    private static readonly Lock s_lock = new(); // guards what is below
-    private static readonly HashSet<RpcPeer> s_watched = [];
-    private static readonly Timer s_timer = new(static _ => Tick(), null, Timeout.Infinite, Timeout.Infinite);
+    private static readonly ConditionalWeakTable<TimeProvider, DeadlineClock> s_clocks = [];
+
+    private readonly Lock _lock = new(); // guards what is below
+    private readonly HashSet<RpcPeer> _watched = [];
+    private readonly ITimer _timer;
+
+    private DeadlineClock(TimeProvider time) =>
+        _timer = time.CreateTimer(static clock => ((DeadlineClock)clock!).Tick(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+
+    /// <summary>The clock that goes by a time: one in a process, one in each simulation.</summary>
+    public static DeadlineClock Of(TimeProvider time) => s_clocks.GetValue(time, static time => new DeadlineClock(time));
 
     /// <summary>Looks at a connection every <see cref="RpcPeer.DeadlineResolutionMs"/>, until it says that it has no call in flight.</summary>
-    public static void Watch(RpcPeer peer)
+    public void Watch(RpcPeer peer)
     {
-        lock (s_lock)
+        var resolution = TimeSpan.FromMilliseconds(RpcPeer.DeadlineResolutionMs);
+        lock (_lock)
         {
-            if (s_watched.Add(peer) && s_watched.Count == 1)
+            if (_watched.Add(peer) && _watched.Count == 1)
             {
-                s_timer.Change(RpcPeer.DeadlineResolutionMs, RpcPeer.DeadlineResolutionMs);
+                _timer.Change(resolution, resolution);
             }
         }
     }
 
-    private static void Tick()
+    private void Tick()
     {
         RpcPeer[] watched;
-        lock (s_lock)
+        lock (_lock)
         {
-            watched = [.. s_watched];
+            watched = [.. _watched];
         }
 
         foreach (var peer in watched)
@@ -35,13 +46,13 @@ internal static class DeadlineClock
             peer.FailOverdueCalls();
         }
 
-        lock (s_lock)
+        lock (_lock)
         {
             // Each decides under its own lock, so that a call that comes now is not forgotten.
-            s_watched.RemoveWhere(static peer => peer.StopsBeingWatched());
-            if (s_watched.Count == 0)
+            _watched.RemoveWhere(static peer => peer.StopsBeingWatched());
+            if (_watched.Count == 0)
             {
-                s_timer.Change(Timeout.Infinite, Timeout.Infinite);
+                _timer.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
             }
         }
     }

@@ -7,7 +7,7 @@ namespace EphemeralFs.Rpc;
 /// <summary>A call in flight. Whoever removes it from the peer's table completes it, so it is completed once.</summary>
 internal abstract class PendingCall
 {
-    /// <summary><see cref="Environment.TickCount64"/> after which the call fails.</summary>
+    /// <summary>When the call fails, milliseconds of the connection's clock.</summary>
     public long DeadlineMs;
 
     public CancellationTokenRegistration Cancellation;
@@ -84,6 +84,7 @@ internal sealed class PendingCall<TReply> : PendingCall, IValueTaskSource<RpcRes
 
     public ValueTaskSourceStatus GetStatus(short token) => _core.GetStatus(token);
 
+    /// <remarks>Whoever awaits goes on on the receive thread, before the next frame: answers and recalls are taken in the order in which they came.</remarks>
     public void OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-        _core.OnCompleted(continuation, state, token, flags);
+        _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
 }

@@ -1,4 +1,3 @@
-using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using EphemeralFs.Core;
 
@@ -15,6 +14,12 @@ public sealed record RpcClientOptions
 
     /// <summary>First and largest pause between attempts to connect, milliseconds.</summary>
     public (int First, int Largest) BackoffMs { get; init; } = (5, 250);
+
+    /// <summary>The clock of deadlines and pauses.</summary>
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
+    /// <summary>Connects, or null when nobody listens.</summary>
+    internal Func<Endpoint, RpcWire?> Connect { get; init; } = SocketWire.Connect;
 }
 
 /// <summary>
@@ -24,6 +29,7 @@ public sealed record RpcClientOptions
 public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = null) : IDisposable
 {
     private readonly RpcClientOptions _options = options ?? new RpcClientOptions();
+    private readonly TimeProvider _time = options?.Time ?? TimeProvider.System;
     private readonly Lock _lock = new();
     private RpcPeer? _peer;
     private Task? _connecting;
@@ -48,7 +54,7 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
         where TRequest : struct, IRequest<TRequest, TReply>
         where TReply : struct, IWireMessage<TReply>
     {
-        var deadline = Environment.TickCount64 + timeoutMs;
+        var deadline = _time.NowMs() + timeoutMs;
         while (true)
         {
             var peer = _peer;
@@ -63,9 +69,9 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
                 continue;
             }
 
-            var left = deadline - Environment.TickCount64;
+            var left = deadline - _time.NowMs();
             var result = await peer.CallAsync<TRequest, TReply>(request, header, body, (int)Math.Clamp(left, 1, int.MaxValue), cancellation);
-            if (result.Status != Status.Unavailable || peer.IsConnected || _disposed || Environment.TickCount64 >= deadline)
+            if (result.Status != Status.Unavailable || peer.IsConnected || _disposed || _time.NowMs() >= deadline)
             {
                 return result;
             }
@@ -73,7 +79,7 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
     }
 
     /// <summary>Connects now, if it is not; <see cref="Status.Unavailable"/> when that does not succeed within <paramref name="timeoutMs"/>.</summary>
-    public ValueTask<Status> ConnectAsync(int timeoutMs) => ConnectAsync(Environment.TickCount64 + timeoutMs, CancellationToken.None);
+    public ValueTask<Status> ConnectAsync(int timeoutMs) => ConnectAsync(_time.NowMs() + timeoutMs, CancellationToken.None);
 
     /// <summary>Ends the connection; calls fail with <see cref="Status.Unavailable"/>.</summary>
     public void Dispose()
@@ -95,7 +101,7 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
             _waiters++;
             if (_connecting is null or { IsCompleted: true })
             {
-                _connecting = Task.Run(ConnectLoopAsync, CancellationToken.None);
+                _connecting = ConnectLoopAsync();
             }
 
             connecting = _connecting;
@@ -103,13 +109,13 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
 
         try
         {
-            var left = deadline - Environment.TickCount64;
+            var left = deadline - _time.NowMs();
             if (left <= 0 || _disposed)
             {
                 return Status.Unavailable;
             }
 
-            await connecting.WaitAsync(TimeSpan.FromMilliseconds(left), cancellation);
+            await connecting.WaitAsync(TimeSpan.FromMilliseconds(left), _time, cancellation);
             return Status.OK;
         }
         catch (TimeoutException)
@@ -132,6 +138,8 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
     /// <summary>Tries until it is connected or nobody waits any more.</summary>
     private async Task ConnectLoopAsync()
     {
+        // Connecting blocks, and the caller may be a connection's receive thread.
+        await Task.Yield();
         var pause = _options.BackoffMs.First;
         while (!_disposed)
         {
@@ -147,7 +155,7 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
                 return;
             }
 
-            await Task.Delay(pause);
+            await Task.Delay(TimeSpan.FromMilliseconds(pause), _time);
             pause = Math.Min(pause * 2, _options.BackoffMs.Largest);
             lock (_lock)
             {
@@ -161,22 +169,12 @@ public sealed class RpcClient(Endpoint endpoint, RpcClientOptions? options = nul
 
     private async Task<RpcPeer?> TryConnectAsync()
     {
-        var unix = Endpoint.UnixPath is not null;
-        var socket = unix
-            ? new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
-            : new Socket(Endpoint.Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-        try
+        if (_options.Connect(Endpoint) is not { } wire)
         {
-            // A blocking connect: a socket that was ever used asynchronously stays non-blocking inside, and sends rely on blocking mode.
-            socket.Connect(Endpoint.Address);
-        }
-        catch (SocketException)
-        {
-            socket.Dispose();
             return null;
         }
 
-        var peer = new RpcPeer(socket, _options.Handler);
+        var peer = new RpcPeer(wire, _options.Handler, _time);
         peer.Start("rpc-client");
         if (_options.OnConnected is { } hook && !await hook(peer))
         {

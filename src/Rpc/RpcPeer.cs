@@ -1,51 +1,38 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using EphemeralFs.Core;
-using EphemeralFs.Interop;
 
 namespace EphemeralFs.Rpc;
 
 /// <summary>One connection. It is symmetrical: either side may call the other, many calls are in flight, replies come in any order.</summary>
-/// <remarks>
-/// A thread of its own receives; requests are handled and calls completed on it. Sending never blocks: what the socket does not
-/// take at once is handed to a second thread, so two peers that send each other large frames cannot wait for each other.
-/// </remarks>
+/// <remarks>Requests are handled and calls completed on the thread that receives, one frame after the other. The bytes are <see cref="RpcWire"/>'s.</remarks>
 public sealed class RpcPeer : IDisposable
 {
-    private const int ReceiveBufferBytes = 64 << 10;
-    private const int SocketBufferBytes = 4 << 20;
-
-    /// <summary>A peer that lets this much pile up does not read its answers: the connection is cut.</summary>
-    private const long QueuedBytesMax = 512L << 20;
-
     [ThreadStatic]
     private static byte[]? _encodeBuffer;
 
-    private readonly Socket _socket;
+    private readonly RpcWire _wire;
     private readonly IRpcHandler? _handler;
+    private readonly TimeProvider _time;
     private readonly Lock _callsLock = new();
     private readonly Dictionary<ulong, PendingCall> _calls = [];
-    private readonly object _sendLock = new();
-    private readonly Queue<(PooledBuffer Buffer, int Offset)> _queue = new();
-    private long _queuedBytes;
-    private bool _senderStarted;
+    private readonly DeadlineClock _deadlines;
     private ulong _nextRequestId;
     private bool _watched; // guarded by _callsLock: whether DeadlineClock looks at the calls
     private int _closed;
 
     /// <summary>Takes over a connected socket. <see cref="Start"/> begins to receive.</summary>
     public RpcPeer(Socket socket, IRpcHandler? handler)
+        : this(new SocketWire(socket), handler, TimeProvider.System)
     {
-        _socket = socket;
+    }
+
+    internal RpcPeer(RpcWire wire, IRpcHandler? handler, TimeProvider time)
+    {
+        _wire = wire;
         _handler = handler;
-        if (socket.ProtocolType == ProtocolType.Tcp)
-        {
-            socket.NoDelay = true;
-        }
-        else
-        {
-            SocketSend.SetSendBuffer(socket, SocketBufferBytes);
-        }
+        _time = time;
+        _deadlines = DeadlineClock.Of(time);
     }
 
     /// <summary>How exactly deadlines are kept, milliseconds.</summary>
@@ -61,8 +48,7 @@ public sealed class RpcPeer : IDisposable
     public event Action<RpcPeer>? Disconnected;
 
     /// <summary>Begins to receive.</summary>
-    public void Start(string threadName) =>
-        new Thread(ReceiveLoop, 1 << 20) { IsBackground = true, Name = threadName }.Start();
+    public void Start(string threadName) => _wire.Start(this, threadName);
 
     /// <summary>Calls the other side and completes with its answer, or <see cref="Status.Unavailable"/> when the connection ends or the time is over.</summary>
     /// <param name="request">The message.</param>
@@ -80,7 +66,7 @@ public sealed class RpcPeer : IDisposable
         where TReply : struct, IWireMessage<TReply>
     {
         var call = PendingCall<TReply>.Rent();
-        call.DeadlineMs = Environment.TickCount64 + timeoutMs;
+        call.DeadlineMs = _time.NowMs() + timeoutMs;
         var task = call.AsValueTask();
         ulong id;
         var isFirst = false;
@@ -107,7 +93,7 @@ public sealed class RpcPeer : IDisposable
 
         if (isFirst)
         {
-            DeadlineClock.Watch(this);
+            _deadlines.Watch(this);
         }
 
         if (cancellation.CanBeCanceled)
@@ -168,7 +154,7 @@ public sealed class RpcPeer : IDisposable
         RpcTrace.Frame(this, header, sending: true);
         try
         {
-            SendOrQueue(prefix, body);
+            _wire.Send(prefix, body);
         }
         finally
         {
@@ -180,174 +166,8 @@ public sealed class RpcPeer : IDisposable
         }
     }
 
-    private void SendOrQueue(ReadOnlySpan<byte> prefix, ReadOnlySpan<byte> body)
-    {
-        lock (_sendLock)
-        {
-            if (!IsConnected)
-            {
-                return;
-            }
-
-            var sent = _queue.Count > 0 ? 0 : TrySend(prefix, body, block: false);
-            if (sent < 0 && sent != -(int)Errno.EAGAIN)
-            {
-                // The receive thread sees the end of the connection and closes it in order.
-                Shutdown();
-                return;
-            }
-
-            var skip = (int)Math.Max(0, sent);
-            Enqueue(prefix[Math.Min(skip, prefix.Length)..]);
-            Enqueue(body[Math.Max(0, Math.Min(body.Length, skip - prefix.Length))..]);
-        }
-    }
-
-    /// <summary>Copies what the socket did not take; under <see cref="_sendLock"/>.</summary>
-    private void Enqueue(ReadOnlySpan<byte> rest)
-    {
-        if (rest.IsEmpty)
-        {
-            return;
-        }
-
-        _queuedBytes += rest.Length;
-        if (_queuedBytes > QueuedBytesMax)
-        {
-            Shutdown();
-            return;
-        }
-
-        var copy = PooledBuffer.Rent(rest.Length);
-        rest.CopyTo(copy.Span);
-        _queue.Enqueue((copy, 0));
-        if (!_senderStarted)
-        {
-            _senderStarted = true;
-            new Thread(SendLoop, 128 << 10) { IsBackground = true, Name = "rpc-send" }.Start();
-        }
-
-        Monitor.Pulse(_sendLock);
-    }
-
-    private void SendLoop()
-    {
-        while (true)
-        {
-            PooledBuffer buffer;
-            lock (_sendLock)
-            {
-                while (_queue.Count == 0 && IsConnected)
-                {
-                    Monitor.Wait(_sendLock);
-                }
-
-                if (!IsConnected)
-                {
-                    while (_queue.TryDequeue(out var dropped))
-                    {
-                        dropped.Buffer.Dispose();
-                    }
-
-                    return;
-                }
-
-                // Stays in the queue while it is sent, so that nobody overtakes it.
-                buffer = _queue.Peek().Buffer;
-            }
-
-            var offset = 0;
-            while (offset < buffer.Length)
-            {
-                var sent = TrySend(buffer.Span[offset..], default, block: true);
-                if (sent <= 0)
-                {
-                    break;
-                }
-
-                offset += (int)sent;
-            }
-
-            lock (_sendLock)
-            {
-                _queue.Dequeue();
-                _queuedBytes -= buffer.Length;
-            }
-
-            var complete = offset == buffer.Length;
-            buffer.Dispose();
-            if (!complete)
-            {
-                Close();
-            }
-        }
-    }
-
-    private void ReceiveLoop()
-    {
-        var buffer = GC.AllocateUninitializedArray<byte>(ReceiveBufferBytes, pinned: true);
-        int start = 0, end = 0;
-        try
-        {
-            while (Fill(ref buffer, ref start, ref end, FrameHeader.SizeBytes))
-            {
-                var header = MemoryMarshal.Read<FrameHeader>(buffer.AsSpan(start));
-                if (header.Magic != FrameHeader.MagicValue
-                    || header.HeaderChecksum != Crc32C.Compute(buffer.AsSpan(start, FrameHeader.SizeBytes - 4))
-                    || header.Version != FrameHeader.CurrentVersion
-                    || header.HeadLength > Limits.FrameHeadMaxBytes
-                    || header.BodyLength > Limits.FrameBodyMaxBytes)
-                {
-                    RpcTrace.Malformed(header);
-                    break;
-                }
-
-                start += FrameHeader.SizeBytes;
-                if (!Fill(ref buffer, ref start, ref end, (int)header.HeadLength))
-                {
-                    break;
-                }
-
-                var head = buffer.AsMemory(start, (int)header.HeadLength);
-                start += (int)header.HeadLength;
-                if (Crc32C.Compute(head.Span) != header.HeadChecksum)
-                {
-                    RpcTrace.Malformed(header);
-                    break;
-                }
-
-                PooledBuffer? body = null;
-                if (header.BodyLength > 0)
-                {
-                    body = PooledBuffer.Rent((int)header.BodyLength);
-                    var have = Math.Min(body.Length, end - start);
-                    buffer.AsSpan(start, have).CopyTo(body.Span);
-                    start += have;
-                    if (!ReceiveExactly(body.Span[have..]))
-                    {
-                        body.Dispose();
-                        break;
-                    }
-                }
-
-                RpcTrace.Frame(this, header, sending: false);
-                Deliver(header, head, body);
-            }
-        }
-        catch (SocketException)
-        {
-            // A reset is an end like any other: calls in flight fail with Unavailable below.
-        }
-        catch (ObjectDisposedException)
-        {
-        }
-        finally
-        {
-            Close();
-        }
-    }
-
-    private void Deliver(in FrameHeader header, ReadOnlyMemory<byte> head, PooledBuffer? body)
+    /// <summary>A frame has come.</summary>
+    internal void Deliver(in FrameHeader header, ReadOnlyMemory<byte> head, PooledBuffer? body)
     {
         if ((header.Flags & FrameFlags.Reply) != 0)
         {
@@ -381,56 +201,6 @@ public sealed class RpcPeer : IDisposable
         }
     }
 
-    /// <summary>Makes at least <paramref name="count"/> bytes available at <paramref name="start"/>; false at the end of the stream.</summary>
-    private bool Fill(ref byte[] buffer, ref int start, ref int end, int count)
-    {
-        if (end - start >= count)
-        {
-            return true;
-        }
-
-        if (start == end)
-        {
-            start = end = 0;
-        }
-
-        if (buffer.Length - start < count)
-        {
-            var target = buffer.Length < count ? GC.AllocateUninitializedArray<byte>(count + ReceiveBufferBytes, pinned: true) : buffer;
-            buffer.AsSpan(start, end - start).CopyTo(target);
-            (buffer, end, start) = (target, end - start, 0);
-        }
-
-        while (end - start < count)
-        {
-            var received = _socket.Receive(buffer.AsSpan(end));
-            if (received == 0)
-            {
-                return false;
-            }
-
-            end += received;
-        }
-
-        return true;
-    }
-
-    private bool ReceiveExactly(Span<byte> target)
-    {
-        while (!target.IsEmpty)
-        {
-            var received = _socket.Receive(target);
-            if (received == 0)
-            {
-                return false;
-            }
-
-            target = target[received..];
-        }
-
-        return true;
-    }
-
     private PendingCall? TakeCall(ulong id)
     {
         lock (_callsLock)
@@ -443,7 +213,7 @@ public sealed class RpcPeer : IDisposable
     internal void FailOverdueCalls()
     {
         List<PendingCall>? overdue = null;
-        var now = Environment.TickCount64;
+        var now = _time.NowMs();
         lock (_callsLock)
         {
             foreach (var (id, call) in _calls)
@@ -469,49 +239,15 @@ public sealed class RpcPeer : IDisposable
         }
     }
 
-    /// <summary>Sends; a negative errno when it did not. The connection may be closed by another thread at any moment.</summary>
-    private long TrySend(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, bool block)
-    {
-        try
-        {
-            return SocketSend.Send(_socket, first, second, block);
-        }
-        catch (ObjectDisposedException)
-        {
-            return -(int)Errno.EPIPE;
-        }
-    }
-
-    private void Shutdown()
-    {
-        try
-        {
-            _socket.Shutdown(SocketShutdown.Both);
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            // Not connected any more, or closed by another thread.
-        }
-    }
-
-    private void Close()
+    /// <summary>The connection is gone, or is to go.</summary>
+    internal void Close()
     {
         if (Interlocked.Exchange(ref _closed, 1) != 0)
         {
             return;
         }
 
-        Shutdown();
-        _socket.Dispose();
-        lock (_sendLock)
-        {
-            Monitor.PulseAll(_sendLock);
-            if (!_senderStarted)
-            {
-                _queue.Clear();
-            }
-        }
-
+        _wire.Dispose();
         List<PendingCall> calls;
         lock (_callsLock)
         {

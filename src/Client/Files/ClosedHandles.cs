@@ -35,12 +35,13 @@ public sealed class ClosedHandles : IDisposable
     private readonly PageVersions _pages;
     private readonly RunningWork _work;
     private readonly Lock _lock = new();
-    private readonly Timer _timer;
+    private readonly TimeProvider _time;
+    private readonly ITimer _timer;
     private List<ulong> _closing;
     private int _timedMs;
     private bool _disposed;
 
-    internal ClosedHandles(MetadataSession session, FileTable table, AttributeCache attributes, PageVersions pages, RunningWork work)
+    internal ClosedHandles(MetadataSession session, FileTable table, AttributeCache attributes, PageVersions pages, RunningWork work, TimeProvider time)
     {
         _session = session;
         _table = table;
@@ -48,14 +49,15 @@ public sealed class ClosedHandles : IDisposable
         _pages = pages;
         _work = work;
         _closing = [.. table.ClosedByPredecessor];
-        _timer = new Timer(_ => OnTimer(), null, Timeout.Infinite, Timeout.Infinite);
+        _time = time;
+        _timer = time.CreateTimer(_ => OnTimer(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         Schedule();
     }
 
     /// <summary>A program has closed a handle: it is kept if that is worth it, else closed soon.</summary>
     public void Close(ulong handle, ulong ino)
     {
-        if (!_table.TryPark(handle, Environment.TickCount64))
+        if (!_table.TryPark(handle, _time.NowMs()))
         {
             Retire(handle);
         }
@@ -152,7 +154,7 @@ public sealed class ClosedHandles : IDisposable
             if (!_disposed && dueMs > 0 && (_timedMs == 0 || dueMs < _timedMs))
             {
                 _timedMs = dueMs;
-                _timer.Change(dueMs, Timeout.Infinite);
+                _timer.Change(TimeSpan.FromMilliseconds(dueMs), Timeout.InfiniteTimeSpan);
             }
         }
     }
@@ -164,7 +166,7 @@ public sealed class ClosedHandles : IDisposable
             _timedMs = 0;
         }
 
-        foreach (var ino in _table.ParkedBefore(Environment.TickCount64 - ParkedMs))
+        foreach (var ino in _table.ParkedBefore(_time.NowMs() - ParkedMs))
         {
             Release(ino);
         }

@@ -165,20 +165,24 @@ public sealed class FileFlusher(
             file.IsFlushing = true;
         }
 
-        _ = Task.Run(async () =>
+        _ = FlushUnawaitedAsync(file);
+    }
+
+    private async Task FlushUnawaitedAsync(FileNode file)
+    {
+        // Whoever asks for it has something else to do.
+        await Task.Yield();
+        try
         {
-            try
+            await FlushAsync(file);
+        }
+        finally
+        {
+            lock (file.Lock)
             {
-                await FlushAsync(file);
+                file.IsFlushing = false;
             }
-            finally
-            {
-                lock (file.Lock)
-                {
-                    file.IsFlushing = false;
-                }
-            }
-        });
+        }
     }
 
     /// <summary>The cache is full: flushes the file that waits and all others.</summary>

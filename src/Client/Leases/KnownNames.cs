@@ -12,7 +12,7 @@ namespace EphemeralFs.Client.Leases;
 /// to be made (and again when that is answered: a listing may have begun meanwhile) and when another node has changed it, and removed when the server has answered
 /// that it is gone. A directory that another node has removed was empty, and no name is found in it any more.
 /// </remarks>
-public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs)
+public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvider time)
 {
     /// <summary>All names together, some 10 MB; when there are more, all are forgotten.</summary>
     private const int Max = 1 << 18;
@@ -90,7 +90,7 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs)
         lock (_lock)
         {
             var directory = _directories.GetValueOrDefault(ino);
-            if (directory is { IsComplete: true } && directory.UntilMs > Environment.TickCount64)
+            if (directory is { IsComplete: true } && directory.UntilMs > time.NowMs())
             {
                 Extend(directory, asked, granted);
                 return;
@@ -136,12 +136,12 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs)
         }
     }
 
-    /// <summary>The server has answered this node that it has removed a name. The kernel lets nobody make it again meanwhile.</summary>
-    public void Removed(ulong parent, ReadOnlySpan<byte> name)
+    /// <summary>The server has answered this node that it has removed a name. The kernel lets nobody here make it again meanwhile; another node may have.</summary>
+    public void Removed(ulong parent, ReadOnlySpan<byte> name, in LeaseOffer asked)
     {
         lock (_lock)
         {
-            if (_directories.TryGetValue(parent, out var directory) && directory.Names.Remove(NameHash.Wide(name)))
+            if (_directories.TryGetValue(parent, out var directory) && !leases.IsOvertaken(asked, parent) && directory.Names.Remove(NameHash.Wide(name)))
             {
                 _names--;
             }

@@ -34,6 +34,7 @@ public sealed class LeaseTable
     private readonly Dictionary<(ulong Parent, ulong NameHash), ToldName> _names = [];
     private readonly LeaseLog _log;
     private readonly Func<int> _leaseMs;
+    private readonly TimeProvider _time;
 
     /// <summary>Until when the kernel may use something that a predecessor told and its log has lost.</summary>
     private readonly long _unknownUntilMs;
@@ -45,16 +46,18 @@ public sealed class LeaseTable
 
     /// <param name="log">Where what is told is kept for a successor; what a predecessor told is taken over.</param>
     /// <param name="leaseMs">For how many milliseconds the kernel may be told something: <see cref="Limits.LeaseMs"/> at most.</param>
-    public LeaseTable(LeaseLog log, Func<int> leaseMs)
+    /// <param name="time">The clock, the system's by default.</param>
+    public LeaseTable(LeaseLog log, Func<int> leaseMs, TimeProvider? time = null)
     {
         _log = log;
         _leaseMs = leaseMs;
+        _time = time ?? TimeProvider.System;
         _unknownUntilMs = log.LostUntilMs;
         foreach (var (untilMs, number, name) in log.Read())
         {
             if (name.Length == 0)
             {
-                _inodes[number] = new Told(untilMs, Environment.TickCount64);
+                _inodes[number] = new Told(untilMs, _time.NowMs());
             }
             else
             {
@@ -79,7 +82,7 @@ public sealed class LeaseTable
     }
 
     /// <summary>A question goes out, whose answer may be told with a time-out.</summary>
-    public LeaseOffer Ask() => new(Volatile.Read(ref _sequence), Environment.TickCount64, FrameFlags.None);
+    public LeaseOffer Ask() => new(Volatile.Read(ref _sequence), _time.NowMs(), FrameFlags.None);
 
     /// <summary>Whether a recall of the inode, or of a name in the directory, has come since the question.</summary>
     public bool IsOvertaken(in LeaseOffer offer, ulong ino)
@@ -97,7 +100,7 @@ public sealed class LeaseTable
         {
             var group = _group;
             group.Count++;
-            var isFresh = Environment.TickCount64 - offer.AskedMs < Limits.LeaseAnswerMs;
+            var isFresh = _time.NowMs() - offer.AskedMs < Limits.LeaseAnswerMs;
             return new Telling(this, group, isFresh ? offer : LeaseOffer.None);
         }
     }
@@ -107,7 +110,7 @@ public sealed class LeaseTable
     {
         lock (_lock)
         {
-            return _inodes.TryGetValue(ino, out var told) && told.ToldMs + LateMs > Environment.TickCount64;
+            return _inodes.TryGetValue(ino, out var told) && told.ToldMs + LateMs > _time.NowMs();
         }
     }
 
@@ -154,7 +157,7 @@ public sealed class LeaseTable
 
         lock (_lock)
         {
-            SetName(parent, name, Environment.TickCount64 + Limits.LeaseMs + Limits.LeaseAnswerMs);
+            SetName(parent, name, _time.NowMs() + Limits.LeaseMs + Limits.LeaseAnswerMs);
         }
     }
 
@@ -172,7 +175,7 @@ public sealed class LeaseTable
     {
         lock (_lock)
         {
-            return Math.Max(_unknownUntilMs, _inodes.GetValueOrDefault(ino).UntilMs) > Environment.TickCount64;
+            return Math.Max(_unknownUntilMs, _inodes.GetValueOrDefault(ino).UntilMs) > _time.NowMs();
         }
     }
 
@@ -181,7 +184,7 @@ public sealed class LeaseTable
     {
         lock (_lock)
         {
-            var now = Environment.TickCount64;
+            var now = _time.NowMs();
             return new ToldEverything(
                 [.. _inodes.Where(told => told.Value.UntilMs > now).Select(told => told.Key)],
                 [.. _names.Where(told => told.Value.UntilMs > now).Select(told => (told.Key.Parent, told.Value.Name, told.Value.UntilMs))],
@@ -216,7 +219,7 @@ public sealed class LeaseTable
                 return 0;
             }
 
-            var now = Environment.TickCount64;
+            var now = _time.NowMs();
             if (!HasRoom(_names, static told => told.UntilMs, ref _namesSweep, now))
             {
                 return 0;
@@ -242,7 +245,7 @@ public sealed class LeaseTable
     {
         lock (_lock)
         {
-            var now = Environment.TickCount64;
+            var now = _time.NowMs();
             if ((offer.Granted & FrameFlags.AttributesLeased) == 0 || _recalled[StripeOf(ino)] > offer.Sequence
                 || !HasRoom(_inodes, static told => told.UntilMs, ref _inodesSweep, now))
             {

@@ -73,7 +73,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.Parent, result.Flags);
-            names.Removed(parent, name.Span);
+            names.Removed(parent, name.Span, change.Offer);
             Unlinked(result.Value.Attributes);
         }
 
@@ -89,7 +89,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.Parent, result.Flags);
-            names.Removed(parent, name.Span);
+            names.Removed(parent, name.Span, change.Offer);
             names.Forget(result.Value.Attributes.Ino);
             Unlinked(result.Value.Attributes);
         }
@@ -118,7 +118,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
             // A file that has other names keeps this one when it is renamed to one of them.
             if (flags != RenameRequest.Exchange && (moved.IsDirectory || moved.Nlink == 1))
             {
-                names.Removed(parent, name.Span);
+                names.Removed(parent, name.Span, change.Offer);
             }
 
             if (result.Value.Replaced.Ino != Ino.None)

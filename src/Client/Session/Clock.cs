@@ -8,8 +8,14 @@ public static partial class Clock
     private const int CLOCK_REALTIME_COARSE = 5;
 
     /// <summary>Nanoseconds since the epoch.</summary>
-    public static unsafe long NowNs()
+    /// <param name="clock">Another clock than the system's, or null.</param>
+    public static unsafe long NowNs(TimeProvider? clock = null)
     {
+        if (clock is not null && !ReferenceEquals(clock, TimeProvider.System))
+        {
+            return (clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
+        }
+
         var time = stackalloc long[2];
         _ = clock_gettime(CLOCK_REALTIME_COARSE, time);
         return (time[0] * 1_000_000_000) + time[1];

@@ -23,11 +23,12 @@ public sealed class MetadataSession : IDisposable
     private readonly string _volume;
     private readonly string _node;
     private readonly int _deadlineMs;
-    private readonly Timer _renewal;
-    private readonly Timer _watchdog;
+    private readonly TimeProvider _time;
+    private readonly ITimer _renewal;
+    private readonly ITimer _watchdog;
     private TaskCompletionSource<Status>? _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private long _lastSentMs = Environment.TickCount64;
-    private long _confirmedMs = Environment.TickCount64;
+    private long _lastSentMs;
+    private long _confirmedMs;
     private int _timeoutMs = Limits.SessionTimeoutMs;
     private int _renewEveryMs = Limits.SessionTimeoutMs / 4;
     private bool _isSilent;
@@ -45,8 +46,14 @@ public sealed class MetadataSession : IDisposable
     /// <param name="memory">Where the session is kept over daemon restarts.</param>
     /// <param name="callbacks">Serves the server's recalls.</param>
     /// <param name="deadlineMs">Milliseconds that a request waits for a server that is gone.</param>
-    public MetadataSession(Endpoint endpoint, string volume, string node, NodeMemory memory, IRpcHandler callbacks, int deadlineMs = Limits.RequestDeadlineMs)
+    /// <param name="rpc">How to connect, and the clock; null for the usual.</param>
+    public MetadataSession(
+        Endpoint endpoint, string volume, string node, NodeMemory memory, IRpcHandler callbacks, int deadlineMs = Limits.RequestDeadlineMs, RpcClientOptions? rpc = null)
     {
+        rpc ??= new RpcClientOptions();
+        _time = rpc.Time;
+        _lastSentMs = _time.NowMs();
+        _confirmedMs = _lastSentMs;
         _memory = memory;
         _volume = volume;
         _node = node;
@@ -61,9 +68,9 @@ public sealed class MetadataSession : IDisposable
             _opening = NewOpening();
         }
 
-        _client = new RpcClient(endpoint, new RpcClientOptions { Handler = callbacks, OnConnected = ResumeAsync });
-        _renewal = new Timer(_ => RenewIfIdle(), null, Timeout.Infinite, Timeout.Infinite);
-        _watchdog = new Timer(_ => Watch(), null, Timeout.Infinite, Timeout.Infinite);
+        _client = new RpcClient(endpoint, rpc with { Handler = callbacks, OnConnected = ResumeAsync });
+        _renewal = _time.CreateTimer(_ => RenewIfIdle(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _watchdog = _time.CreateTimer(_ => Watch(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>The mutations in flight.</summary>
@@ -112,7 +119,7 @@ public sealed class MetadataSession : IDisposable
     /// Whether the server has answered something that was asked less than the session's time-out ago. Else the node must not serve out of what it knows:
     /// the session may have ended, and others may have changed it.
     /// </summary>
-    public bool IsConfirmed => Environment.TickCount64 - Volatile.Read(ref _confirmedMs) < _timeoutMs;
+    public bool IsConfirmed => _time.NowMs() - Volatile.Read(ref _confirmedMs) < _timeoutMs;
 
     /// <summary>Whether a session of this life is open: false also when it was disposed, so that what fails then is not taken for lost.</summary>
     public bool IsCurrent(ulong life) => !_disposed && _current is { } current && current.Life == life;
@@ -121,13 +128,13 @@ public sealed class MetadataSession : IDisposable
     public async ValueTask<Status> OpenAsync()
     {
         // Connecting opens the session; a refusal is final, an absent server is waited for.
-        var opened = _opened!.Task;
-        var connecting = _client.ConnectAsync(_deadlineMs).AsTask();
-        var first = await Task.WhenAny(opened, connecting);
-        var status = first == opened ? await opened : await connecting;
+        var opened = _opened!;
+        _ = ConnectAsync(opened);
+        var status = await opened.Task;
         if (status != Status.NoSuchVolume)
         {
-            _renewal.Change(_renewEveryMs, _renewEveryMs);
+            var period = TimeSpan.FromMilliseconds(_renewEveryMs);
+            _renewal.Change(period, period);
             Watch();
         }
 
@@ -151,9 +158,9 @@ public sealed class MetadataSession : IDisposable
             return new RpcResult<TReply>(Status.StaleEpoch, default);
         }
 
-        var sentMs = Environment.TickCount64;
+        var sentMs = _time.NowMs();
         Volatile.Write(ref _lastSentMs, sentMs);
-        return Answered(await _client.CallAsync<TRequest, TReply>(request, identity.Header, default, _deadlineMs, cancellation), identity, sentMs);
+        return Answered(await _client.CallAsync<TRequest, TReply>(request, identity.Header, default, _deadlineMs, cancellation).ConfigureAwait(false), identity, sentMs);
     }
 
     /// <summary>Changes something, exactly once however often it is sent. The slot stays occupied until <see cref="Operation.Complete"/>.</summary>
@@ -177,10 +184,10 @@ public sealed class MetadataSession : IDisposable
             return new RpcResult<TReply>(Status.StaleEpoch, default);
         }
 
-        var sentMs = Environment.TickCount64;
+        var sentMs = _time.NowMs();
         Volatile.Write(ref _lastSentMs, sentMs);
-        var header = identity.Header with { TimeNs = timeNs == 0 ? Clock.NowNs() : timeNs, Slot = slot, Sequence = sequence };
-        var result = await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs);
+        var header = identity.Header with { TimeNs = timeNs == 0 ? Clock.NowNs(_time) : timeNs, Slot = slot, Sequence = sequence };
+        var result = await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs).ConfigureAwait(false);
         return Answered(result, identity, sentMs);
     }
 
@@ -233,6 +240,8 @@ public sealed class MetadataSession : IDisposable
         _client.Dispose();
     }
 
+    private async Task ConnectAsync(TaskCompletionSource<Status> opened) => opened.TrySetResult(await _client.ConnectAsync(_deadlineMs));
+
     private static TaskCompletionSource<Identity?> NewOpening() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>The session that is being opened, for who began in its life; null when there is none, or not within the deadline.</summary>
@@ -251,7 +260,7 @@ public sealed class MetadataSession : IDisposable
 
         try
         {
-            return await opening.WaitAsync(TimeSpan.FromMilliseconds(_deadlineMs));
+            return await opening.WaitAsync(TimeSpan.FromMilliseconds(_deadlineMs), _time);
         }
         catch (TimeoutException)
         {
@@ -275,7 +284,7 @@ public sealed class MetadataSession : IDisposable
             _peer = peer;
         }
 
-        var sentMs = Environment.TickCount64;
+        var sentMs = _time.NowMs();
         var result = await peer.CallAsync<OpenSessionRequest, OpenSessionReply>(request, timeoutMs: _deadlineMs);
         var status = result.Status;
         if (result.IsOk && Volume != 0 && result.Value.Volume != Volume)
@@ -387,12 +396,13 @@ public sealed class MetadataSession : IDisposable
             _current = null;
         }
 
-        // Not on the thread of the connection: it has to receive meanwhile.
-        _ = Task.Run(() => RecoverAsync(status));
+        _ = RecoverAsync(status);
     }
 
     private async Task RecoverAsync(Status status)
     {
+        // Not on the thread of the connection: it has to receive meanwhile.
+        await Task.Yield();
         try
         {
             Task ended;
@@ -435,7 +445,7 @@ public sealed class MetadataSession : IDisposable
         {
             if (await _client.ConnectAsync(_deadlineMs) == Status.OK && !IsOpenOrOver())
             {
-                await Task.Delay(ReopenPauseMs);
+                await Task.Delay(TimeSpan.FromMilliseconds(ReopenPauseMs), _time);
             }
         }
 
@@ -456,7 +466,7 @@ public sealed class MetadataSession : IDisposable
 
     private void RenewIfIdle()
     {
-        if (Environment.TickCount64 - Volatile.Read(ref _lastSentMs) >= _renewEveryMs / 2)
+        if (_time.NowMs() - Volatile.Read(ref _lastSentMs) >= _renewEveryMs / 2)
         {
             Renew();
         }
@@ -482,7 +492,7 @@ public sealed class MetadataSession : IDisposable
 
     private async Task RenewAsync(Identity identity)
     {
-        var sentMs = Environment.TickCount64;
+        var sentMs = _time.NowMs();
         Volatile.Write(ref _lastSentMs, sentMs);
         Answered(await _client.CallAsync<RenewSessionRequest, Empty>(default, identity.Header, timeoutMs: _deadlineMs), identity, sentMs);
     }
@@ -498,10 +508,10 @@ public sealed class MetadataSession : IDisposable
                 return;
             }
 
-            var leftMs = Volatile.Read(ref _confirmedMs) + _timeoutMs - Environment.TickCount64;
+            var leftMs = Volatile.Read(ref _confirmedMs) + _timeoutMs - _time.NowMs();
             isNews = leftMs <= 0 && !_isSilent;
             _isSilent = leftMs <= 0;
-            _watchdog.Change(leftMs > 0 ? leftMs : _renewEveryMs, Timeout.Infinite);
+            _watchdog.Change(TimeSpan.FromMilliseconds(leftMs > 0 ? leftMs : _renewEveryMs), Timeout.InfiniteTimeSpan);
         }
 
         if (isNews)

@@ -7,7 +7,7 @@ namespace EphemeralFs.Client.Session;
 
 /// <summary>Serves what the metadata server asks of the node because of other nodes.</summary>
 /// <remarks>Requests come on the connection's receive thread, in order with the server's replies: what is known is dropped at once, the rest is deferred.</remarks>
-internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : IRpcHandler
+internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, TimeProvider time) : IRpcHandler
 {
     public void OnRequest(in RpcCall call, ReadOnlyMemory<byte> head, PooledBuffer? body)
     {
@@ -111,7 +111,7 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
         foreach (var (parent, name) in names)
         {
             var untilMs = volume.Leases.NameUntilMs(parent, name);
-            if (untilMs > Environment.TickCount64)
+            if (untilMs > time.NowMs())
             {
                 (work ??= []).Add(kernel.RecallNameAsync(parent, name, untilMs, expireOnly: false).AsTask());
             }
@@ -146,8 +146,8 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel) : 
         await UntilAsync(everything.UnknownUntilMs);
     }
 
-    private static Task UntilAsync(long timeMs) =>
-        timeMs - Environment.TickCount64 is > 0 and var left ? Task.Delay((int)left) : Task.CompletedTask;
+    private Task UntilAsync(long timeMs) =>
+        timeMs - time.NowMs() is > 0 and var left ? Task.Delay(TimeSpan.FromMilliseconds(left), time) : Task.CompletedTask;
 
     private async Task AnswerAsync(RpcCall call, RecallAction action, FileNode file)
     {

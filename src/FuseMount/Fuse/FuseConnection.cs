@@ -43,7 +43,7 @@ public sealed unsafe class FuseConnection : IDisposable
         Tracer = options.Trace is { } sink ? new FuseTrace(sink) : null;
         SlowTicks = options.SlowOperationMs > 0 ? options.SlowOperationMs * Stopwatch.Frequency / 1000 : long.MaxValue;
         Pool = new FusePool(this, RequestBytes(negotiated.MaxWriteBytes), options);
-        Notifier = new FuseNotifier(this);
+        Notifier = new FuseNotifier(this, options.TakeNotification);
         _workers = new FuseWorker[Math.Max(1, options.Workers)];
         for (int i = 0; i < _workers.Length; i++)
         {
@@ -138,6 +138,17 @@ public sealed unsafe class FuseConnection : IDisposable
     /// <exception cref="FuseProtocolException">The kernel cannot send requests again.</exception>
     public void Start()
     {
+        StartWithoutReaders();
+        _running = _workers.Length;
+        foreach (FuseWorker worker in _workers)
+        {
+            worker.Start();
+        }
+    }
+
+    /// <summary>As <see cref="Start"/>, but requests are read when <see cref="Serve"/> is called, in its thread: for a kernel that is simulated.</summary>
+    internal void StartWithoutReaders()
+    {
         if (_started)
         {
             throw new InvalidOperationException("the connection was started already");
@@ -148,12 +159,10 @@ public sealed unsafe class FuseConnection : IDisposable
         {
             Resend();
         }
-        _running = _workers.Length;
-        foreach (FuseWorker worker in _workers)
-        {
-            worker.Start();
-        }
     }
+
+    /// <summary>Reads and dispatches the requests that are there.</summary>
+    internal void Serve() => _workers[0].Serve();
 
     /// <summary>Stops reading without unmounting. No request is lost: one that was read is answered, or left for the successor.</summary>
     /// <param name="drain">How long requests in flight may still be answered. After it their replies are dropped, so

@@ -62,6 +62,9 @@ public sealed record FuseConnectionOptions
     /// <summary>Where trace lines go; null turns tracing off (one branch per request). See <see cref="FuseTrace.FromEnvironment"/>.</summary>
     public Action<string>? Trace { get; init; }
 
+    /// <summary>Takes notifications in place of the threads that write them to the descriptor, given the lane that they would wait in: for a kernel that is simulated.</summary>
+    internal Func<FuseNotification, int, ValueTask<Errno>>? TakeNotification { get; init; }
+
     /// <summary>Operations slower than this are told to <see cref="OnSlow"/>, ms; 0 turns it off. Waiting locks are not counted.</summary>
     public int SlowOperationMs { get; init; }
 

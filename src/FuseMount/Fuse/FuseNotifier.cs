@@ -21,18 +21,23 @@ public sealed class FuseNotifier : IDisposable
     private const int NameLanes = 4;
 
     private readonly FuseConnection _connection;
-    private readonly Lane[] _names;
-    private readonly Lane _data;
-    private readonly Lane _rest;
+    private readonly Func<FuseNotification, int, ValueTask<Errno>>? _take;
+
+    /// <summary>Names by directory, then data, then the rest.</summary>
+    private readonly Lane[] _lanes;
     private long _sent;
     private long _failed;
 
-    internal FuseNotifier(FuseConnection connection)
+    internal FuseNotifier(FuseConnection connection, Func<FuseNotification, int, ValueTask<Errno>>? take = null)
     {
         _connection = connection;
-        _names = [.. Enumerable.Range(0, NameLanes).Select(i => new Lane(this, $"fuse-notify-name{i}"))];
-        _data = new Lane(this, "fuse-notify-data");
-        _rest = new Lane(this, "fuse-notify");
+        _take = take;
+        _lanes =
+        [
+            .. Enumerable.Range(0, NameLanes).Select(i => new Lane(this, $"fuse-notify-name{i}")),
+            new Lane(this, "fuse-notify-data"),
+            new Lane(this, "fuse-notify"),
+        ];
     }
 
     /// <summary>Notifications that the kernel took.</summary>
@@ -42,14 +47,19 @@ public sealed class FuseNotifier : IDisposable
     public long Failed => Interlocked.Read(ref _failed);
 
     /// <summary>Notifications that wait, all lanes.</summary>
-    public int Queued => _names.Sum(lane => lane.Queued) + _data.Queued + _rest.Queued;
+    public int Queued => _lanes.Sum(lane => lane.Queued);
 
     /// <summary>Queues without waiting and without a result.</summary>
     /// <returns>False if the lane is full or closed: nothing was queued.</returns>
     public bool TryPost(in FuseNotification notification)
     {
         Errno errno = Admit(notification, out FuseNotification admitted);
-        return errno == Errno.OK && LaneOf(admitted).TryPost(admitted);
+        if (errno == Errno.OK && _take is not null)
+        {
+            _ = _take(admitted, LaneOf(admitted)).AsTask();
+            return true;
+        }
+        return errno == Errno.OK && _lanes[LaneOf(admitted)].TryPost(admitted);
     }
 
     /// <summary>Queues and completes when the kernel has answered.</summary>
@@ -58,7 +68,9 @@ public sealed class FuseNotifier : IDisposable
     public ValueTask<Errno> SendAsync(in FuseNotification notification)
     {
         Errno errno = Admit(notification, out FuseNotification admitted);
-        return errno != Errno.OK ? new ValueTask<Errno>(errno) : LaneOf(admitted).SendAsync(admitted);
+        return errno != Errno.OK ? new ValueTask<Errno>(errno)
+            : _take is not null ? _take(admitted, LaneOf(admitted))
+            : _lanes[LaneOf(admitted)].SendAsync(admitted);
     }
 
     /// <summary>Drops attributes, and pages from <paramref name="offset"/> on unless it is negative.</summary>
@@ -82,9 +94,10 @@ public sealed class FuseNotifier : IDisposable
     /// <summary>Ends the lanes: what is queued is cancelled. Does not wait for a notification in which the kernel is stuck.</summary>
     public void Dispose()
     {
-        Array.ForEach(_names, lane => lane.Close());
-        _data.Close();
-        _rest.Close();
+        if (_take is null)
+        {
+            Array.ForEach(_lanes, lane => lane.Close());
+        }
     }
 
     private Errno Admit(in FuseNotification notification, out FuseNotification admitted)
@@ -109,11 +122,11 @@ public sealed class FuseNotifier : IDisposable
         }
     }
 
-    private Lane LaneOf(in FuseNotification notification) => notification.Code switch
+    private static int LaneOf(in FuseNotification notification) => notification.Code switch
     {
-        FuseNotifyCode.INVAL_ENTRY or FuseNotifyCode.DELETE => _names[notification.Node % NameLanes],
-        FuseNotifyCode.INVAL_INODE when notification.Offset >= 0 => _data,
-        _ => _rest,
+        FuseNotifyCode.INVAL_ENTRY or FuseNotifyCode.DELETE => (int)(notification.Node % NameLanes),
+        FuseNotifyCode.INVAL_INODE when notification.Offset >= 0 => NameLanes,
+        _ => NameLanes + 1,
     };
 
     private unsafe Errno Send(in FuseNotification notification)

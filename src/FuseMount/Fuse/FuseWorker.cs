@@ -52,6 +52,15 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
         connection.WorkerEnded(end);
     }
 
+    /// <summary>Reads and dispatches in the calling thread until the channel has nothing more.</summary>
+    public void Serve()
+    {
+        while (!connection.IsStopping && channel.Receive(_buffer.Start, _buffer.Capacity, out int length) == Errno.OK)
+        {
+            Dispatch(length);
+        }
+    }
+
     private FuseEnd Loop()
     {
         while (true)

@@ -77,7 +77,7 @@ internal sealed class MountedVolume : IDisposable
             throw new MountException(error, $"no memory for the write cache of {options.WriteCacheBytes} bytes: {error}");
         }
 
-        var holder = new ConnectionHolder();
+        var holder = new KernelCache(TimeProvider.System);
         var client = CreateClient(request.Volume, metadataEndpoint, options, storage, memory, holder);
         FuseMountPoint? mounted = null;
         try
@@ -120,7 +120,7 @@ internal sealed class MountedVolume : IDisposable
             throw new MountException(error, $"{record.Directory}: the memory kept for it cannot be mapped: {error}");
         }
 
-        var holder = new ConnectionHolder();
+        var holder = new KernelCache(TimeProvider.System);
         var client = CreateClient(record.Volume, record.MetadataEndpoint, options, storage, memory, holder);
         var handler = CreateHandler(client, storage, record.Volume, holder);
         var connection = FuseConnection.Resume(handler, ConnectionOptions(options, logger), record.Negotiated, [.. descriptors.Skip(1)]);
@@ -196,7 +196,7 @@ internal sealed class MountedVolume : IDisposable
     };
 
     private static VolumeClient CreateClient(
-        string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, ConnectionHolder holder)
+        string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, KernelCache holder)
     {
         var client = new VolumeClient(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder, options.DeadlineMs);
         holder.IsOnItsWay = client.Leases.IsOnItsWay;
@@ -205,7 +205,7 @@ internal sealed class MountedVolume : IDisposable
 
     private static unsafe NodeMemory Layout(SharedMemory memory) => new(memory.Pointer, memory.Length);
 
-    private static VolumeFileSystemData CreateHandler(VolumeClient client, NodeStorage storage, string volume, ConnectionHolder holder) =>
+    private static VolumeFileSystemData CreateHandler(VolumeClient client, NodeStorage storage, string volume, KernelCache holder) =>
         new(client, new VirtualFiles(() => StatsText(client, volume, holder), () => LostText(client)), storage.Servers.Space);
 
     private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger) => new()
@@ -220,7 +220,7 @@ internal sealed class MountedVolume : IDisposable
         Trace = options.TraceFuse ? line => logger.LogInformation("{Line}", line) : null,
     };
 
-    private static string StatsText(VolumeClient client, string volume, ConnectionHolder holder)
+    private static string StatsText(VolumeClient client, string volume, KernelCache holder)
     {
         var text = new StringBuilder();
         Line("volume", volume);
@@ -265,80 +265,5 @@ internal sealed class MountedVolume : IDisposable
         }
 
         return text.ToString();
-    }
-
-    /// <summary>The client is made before the connection that its invalidations go to.</summary>
-    private sealed class ConnectionHolder : IKernelCache
-    {
-        /// <summary>How long the kernel may take to forget a name, milliseconds.</summary>
-        private const int ForgetNameMs = 100;
-
-        private string _mountPoint = "";
-
-        public FuseConnection? Connection { get; private set; }
-
-        /// <summary>Whether the kernel may be about to get to know an inode.</summary>
-        public Func<ulong, bool> IsOnItsWay { get; set; } = static _ => false;
-
-        public void Serve(FuseConnection connection, string mountPoint)
-        {
-            _mountPoint = mountPoint;
-            Connection = connection;
-        }
-
-        public IReadOnlyDictionary<ulong, string> FindPaths(IReadOnlySet<ulong> inodes) => OpenFilePaths.Find(_mountPoint, inodes);
-
-        public async ValueTask InvalidateAsync(ulong ino)
-        {
-            if (Connection is { } connection)
-            {
-                await connection.Notifier.InvalidateInodeAsync(ino);
-            }
-        }
-
-        /// <remarks>
-        /// The kernel needs the directory's lock. A rename of this mount may hold it while its answer waits for another node, which has a rename in flight too
-        /// and waits for this one: so whoever has one in flight answers at once, and the name goes when that rename has ended. A name that stays does no harm
-        /// but that a rename of what had it can fail with ESTALE.
-        /// </remarks>
-        public async ValueTask ForgetNameAsync(ulong parent, ReadOnlyMemory<byte> name)
-        {
-            if (Connection is { } connection)
-            {
-                Task forgotten = connection.Notifier.InvalidateEntryAsync(parent, name, expireOnly: false).AsTask();
-                if (connection.InFlight().Any(request => request.Opcode is FuseOpcode.RENAME or FuseOpcode.RENAME2))
-                {
-                    return;
-                }
-
-                await forgotten.WaitAsync(TimeSpan.FromMilliseconds(ForgetNameMs)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-        }
-
-        /// <remarks>
-        /// The kernel needs the directory's lock, which an operation of this mount may hold that waits for the other node: then the name is dropped when that has
-        /// ended, and until then it has expired. A name that has changed is dropped for good: a look-up under way would give it a new time-out.
-        /// </remarks>
-        public async ValueTask RecallNameAsync(ulong parent, ReadOnlyMemory<byte> name, long untilMs, bool expireOnly)
-        {
-            if (Connection is { } connection)
-            {
-                Task dropped = connection.Notifier.InvalidateEntryAsync(parent, name, expireOnly).AsTask();
-                var left = TimeSpan.FromMilliseconds(Math.Max(0, untilMs - Environment.TickCount64));
-                await dropped.WaitAsync(left).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-        }
-
-        /// <remarks>An inode that the kernel does not know yet comes with an answer that is still on its way through the program that asked: it is told again then.</remarks>
-        public async ValueTask RecallAttributesAsync(ulong ino)
-        {
-            if (Connection is { } connection)
-            {
-                while (await connection.Notifier.InvalidateInodeAsync(ino, offset: -1) == Errno.ENOENT && IsOnItsWay(ino))
-                {
-                    await Task.Delay(1);
-                }
-            }
-        }
     }
 }

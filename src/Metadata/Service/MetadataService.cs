@@ -220,7 +220,7 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
             {
                 // The directory first: what the catalogue names is always there and whole.
                 DeleteDirectory(id);
-                var timeNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+                var timeNs = (_options.Time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
                 VolumeStore.Create(DirectoryOf(id), new VolumeState(id, request.LimitBytes, request.LimitInodes, timeNs));
                 _catalogue.Set(id, name, deleted: false);
                 volume = new VolumeService(DirectoryOf(id), id, name, _options, Counters, _logger) { StorageNews = () => StorageNews?.Invoke() };

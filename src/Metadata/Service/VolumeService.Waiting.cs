@@ -261,9 +261,42 @@ internal sealed partial class VolumeService
             {
                 Unpark(operation);
                 KillPoint.Hit("metadata.before-reply");
-                operation.Call.ReplyRaw(Status.OK, operation.Session.State.Slot(operation.Header.Slot).Reply, operation.Lease);
+                AnswerLate(operation.Call, operation.Row, operation.Session, operation.Session.State.Slot(operation.Header.Slot).Reply, operation.Lease);
             }
         }
+    }
+
+    /// <summary>
+    /// Answers an operation that was applied a while ago. What an open is told is as it is now: others may have opened or changed the file meanwhile, and
+    /// recalls of a file that the node did not know as open yet have changed nothing there.
+    /// </summary>
+    private void AnswerLate(in RpcCall call, OperationRow row, SessionRuntime session, ReadOnlySpan<byte> reply, FrameFlags lease)
+    {
+        var writer = new WireWriter(_reply);
+        if (row.Opcode is Opcode.Open or Opcode.Tmpfile && RpcCall.TryRead<OpenReply>(reply.ToArray(), out var opened))
+        {
+            AsItIsNow(session, opened).Write(ref writer);
+            reply = writer.Written;
+        }
+        else if (row.Opcode is Opcode.Create && RpcCall.TryRead<CreateReply>(reply.ToArray(), out var created))
+        {
+            (created with { File = AsItIsNow(session, created.File) }).Write(ref writer);
+            reply = writer.Written;
+        }
+
+        _reply = writer.Buffer;
+        call.ReplyRaw(Status.OK, reply, lease);
+    }
+
+    private OpenReply AsItIsNow(SessionRuntime session, in OpenReply opened)
+    {
+        if (_state.Inodes.Find(opened.Attributes.Ino) is not { Attributes.IsRegular: true } inode)
+        {
+            return opened;
+        }
+
+        var isCalledBack = _recalls.Find(session.State.Id, inode.Ino, RecallAction.GoThrough) is not null;
+        return Layouts.Opened(inode, isCalledBack ? DataMode.Through : Opens.ModeOf(session.State, inode), opened.Created);
     }
 
     private async Task RecallGrantAsync(SessionRuntime session)
@@ -476,7 +509,7 @@ internal sealed partial class VolumeService
     /// <summary>Ends a session: its files are closed, its locks dropped, its grants returned, and what others wait for from it counts as done.</summary>
     private void EndSession(SessionRuntime session, string reason)
     {
-        var timeNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+        var timeNs = (_options.Time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
         foreach (var operation in session.Parked.Values.ToArray())
         {
             Abandon(operation);

@@ -63,7 +63,13 @@ internal sealed partial class VolumeService : IDisposable
     /// <summary>There is something to tell storage servers: blocks wait for deletion, or a session has ended.</summary>
     public Action? StorageNews { get; set; }
 
-    private static long NowMs => Environment.TickCount64;
+    /// <summary>Told of each operation when it is applied and journaled, under the lock and before its answer: for tests.</summary>
+    public Action<FrameHeader>? Applied { get; set; }
+
+    /// <summary>For tests, which have one thread.</summary>
+    public VolumeState State => _state;
+
+    private long NowMs => _options.Time.NowMs();
 
     /// <summary>A request of a session of this volume.</summary>
     public void Handle(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head)
@@ -420,7 +426,7 @@ internal sealed partial class VolumeService : IDisposable
         AwaitEverythingForgotten(call, row, session, ref operation);
         if (operation is null)
         {
-            call.ReplyRaw(Status.OK, slot.Reply);
+            AnswerLate(call, row, session, slot.Reply, FrameFlags.None);
         }
     }
 
@@ -448,6 +454,7 @@ internal sealed partial class VolumeService : IDisposable
             JournalGrantedLocks();
             Flush();
             KillPoint.Hit("metadata.after-journal");
+            Applied?.Invoke(header);
             AnswerLocks();
             Finish(call, row, session, parked);
             return;

@@ -37,6 +37,28 @@ public class RecallTests : MetadataFixture
         Assert.Single(_a.Recalls);
     }
 
+    /// <summary>Its node does not know the file as open yet, so that the recalls have changed nothing there. Found by the model of leases.</summary>
+    [Fact]
+    public async Task An_open_whose_answer_waits_is_told_what_others_have_done_meanwhile()
+    {
+        var c = await NodeAsync("c");
+        Assert.Equal(Errno.ENOENT.ToStatus(), await c.LookupAsync("f"));
+        var gate = new TaskCompletionSource();
+        c.BeforeForgotten = gate.Task;
+        var creating = _a.CreateAsync("f");
+        await c.RecallCame.WaitAsync().WaitAsync(Patience);
+
+        var file = (await _b.CreateAsync("f").WaitAsync(Patience)).Value;
+        Assert.Equal((DataMode.Through, false), (file.Mode, file.Created));
+        Assert.Equal(Status.OK, (await _b.WriteInlineAsync(file.Attributes.Ino, "new").WaitAsync(Patience)).Status);
+        Assert.Equal([RecallAction.GoThrough, RecallAction.Invalidate], _a.Recalls.Select(recall => recall.Action));
+        Assert.False(creating.IsCompleted);
+        gate.SetResult();
+        var opened = (await creating.WaitAsync(Patience)).Value;
+        Assert.Equal((DataMode.Through, true), (opened.Mode, opened.Created));
+        Assert.Equal("new"u8.ToArray(), opened.Layout.Inline.ToArray());
+    }
+
     [Fact]
     public async Task Readers_are_not_disturbed()
     {
