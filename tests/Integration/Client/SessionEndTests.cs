@@ -50,6 +50,28 @@ public class SessionEndTests
         Assert.Equal(0, a.Files.Table.HandleCount);
     }
 
+    /// <summary>A handle that is kept for the next open is known to the server of the session in which it was opened: under another one the file is opened again.</summary>
+    [Fact]
+    public async Task Handles_that_are_kept_for_the_next_open_go_with_the_session()
+    {
+        using var cluster = new MiniCluster();
+        using var a = cluster.NewNode("a");
+        using var b = cluster.NewNode("b");
+        var written = await a.Create("f");
+        await a.Write(written, 0, Bytes(100_000, 1));
+        await a.Close(written);
+        await a.Close(await a.Open("f"));
+        Assert.Equal(1, a.Files.Table.ParkedCount);
+
+        await a.LoseSessionAsync();
+        Assert.Equal(0, a.Files.Table.ParkedCount);
+        var again = await a.Open("f");
+        Assert.Equal(Status.OK, await b.Do(o => b.Volume.Namespace.UnlinkAsync(o, Ino.Root, TestNode.Bytes("f"))));
+        Assert.Equal(Bytes(100_000, 1), await a.Read(again, 0, 100_000));
+        await a.Close(again);
+        Assert.Equal(0, a.Files.Table.HandleCount);
+    }
+
     [Fact]
     public async Task What_began_before_is_not_done_under_the_next_session()
     {
