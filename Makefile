@@ -1,7 +1,7 @@
 # What there is to do here:
 #   make build     compile everything
 #   make test      install what the tests need, build, run all tests; last line: N passed, N failed, N skipped
-#   make soak      faults at random (SOAK_SECONDS, one hour by default), the model a sixth of that, each kill at each load, the largest sizes
+#   make soak      the model, then faults at random (SOAK_SECONDS each, one hour by default), each kill at each load, the largest sizes
 #   make bench     the table of docs/performance.md
 #   make install   program and command below PREFIX (/usr/local)
 #   make clean     remove everything that was built

@@ -12,7 +12,7 @@ for argument in "$@"; do
     case $argument in
         --soak)
             filter='Category=Soak'
-            limit=$((${EPHEMERALFS_SOAK_SECONDS:-3600} * 7 / 6 + 4500)) # faults at random that long, the model a sixth of it; every kill under every load; a million files
+            limit=$((${EPHEMERALFS_SOAK_SECONDS:-3600} * 2 + 6000)) # the model and faults at random, each that long; every kill under every load; a million files
             ;;
         -*) echo "usage: tests/run.sh [--soak] [PROJECT ...]" >&2; exit 2 ;;
         *) projects+=("$argument") ;;

@@ -154,7 +154,7 @@ public sealed class FileTable
     /// <summary>The handle that a predecessor opened for a kernel request that it did not answer; 0 if there is none.</summary>
     public ulong FindUnanswered(ulong unique)
     {
-        foreach (ref readonly var record in _memory.Handles)
+        foreach (ref readonly var record in _memory.Handles[..Volatile.Read(ref _memory.Header.HandlesEnd)])
         {
             if (record.Handle != 0 && record.Unique == unique && ((HandleFlags)record.Flags & (HandleFlags.Parked | HandleFlags.Closing)) == 0)
             {

@@ -53,22 +53,32 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
         {
             if (!leases.IsOvertaken(asked, ino))
             {
-                var directory = Add(ino);
+                var directory = Add(ino, asked, FrameFlags.NamesSole);
                 directory.IsComplete = true;
-                Extend(directory, asked, FrameFlags.NamesSole);
             }
         }
     }
 
     /// <summary>The server has answered something about a name of the directory: its lease of the names is as new as the question.</summary>
+    /// <remarks>A lease that may have ended meanwhile does not go on: what others changed in between was told nobody here.</remarks>
     public void Extend(ulong ino, in LeaseOffer asked, FrameFlags granted)
     {
+        var names = granted & (FrameFlags.NamesSole | FrameFlags.NamesShared);
         lock (_lock)
         {
-            if (_directories.TryGetValue(ino, out var directory))
+            if (names == FrameFlags.None || !_directories.TryGetValue(ino, out var directory))
             {
-                Extend(directory, asked, granted);
+                return;
             }
+
+            if (directory.UntilMs < asked.AskedMs || asked.AskedMs + Limits.LeaseAnswerMs < time.NowMs())
+            {
+                Remove(ino);
+                return;
+            }
+
+            directory.UntilMs = Math.Max(directory.UntilMs, asked.AskedMs + leaseMs());
+            directory.Granted = names;
         }
     }
 
@@ -90,9 +100,9 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
         lock (_lock)
         {
             var directory = _directories.GetValueOrDefault(ino);
-            if (directory is { IsComplete: true } && directory.UntilMs > time.NowMs())
+            if (directory is { IsComplete: true } && directory.UntilMs >= asked.AskedMs)
             {
-                Extend(directory, asked, granted);
+                Extend(ino, asked, granted);
                 return;
             }
 
@@ -105,10 +115,9 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
                     return;
                 }
 
-                directory = Add(ino);
-                directory.BegunMs = asked.AskedMs;
+                directory = Add(ino, asked, granted);
             }
-            else if (directory is null || directory.ListedTo != from)
+            else if (directory is null || directory.ListedTo != from || directory.UntilMs < asked.AskedMs)
             {
                 return;
             }
@@ -120,7 +129,6 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
 
             directory.ListedTo = to;
             directory.IsComplete = isEnd;
-            Extend(directory, asked with { AskedMs = directory.BegunMs }, granted);
         }
     }
 
@@ -167,17 +175,7 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
         }
     }
 
-    private void Extend(Directory directory, in LeaseOffer asked, FrameFlags granted)
-    {
-        var names = granted & (FrameFlags.NamesSole | FrameFlags.NamesShared);
-        if (names != FrameFlags.None)
-        {
-            directory.UntilMs = Math.Max(directory.UntilMs, asked.AskedMs + leaseMs());
-            directory.Granted = names;
-        }
-    }
-
-    private Directory Add(ulong ino)
+    private Directory Add(ulong ino, in LeaseOffer asked, FrameFlags granted)
     {
         if (_directories.Count >= MaxDirectories)
         {
@@ -185,7 +183,11 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
             _names = 0;
         }
 
-        var directory = new Directory();
+        var directory = new Directory
+        {
+            UntilMs = asked.AskedMs + leaseMs(),
+            Granted = granted & (FrameFlags.NamesSole | FrameFlags.NamesShared),
+        };
         _directories[ino] = directory;
         return directory;
     }
@@ -220,8 +222,7 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
         /// <summary>How they are leased.</summary>
         public FrameFlags Granted;
 
-        /// <summary>When the listing under way began, and how far it has come.</summary>
-        public long BegunMs;
+        /// <summary>How far the listing under way has come.</summary>
         public ulong ListedTo;
     }
 }

@@ -62,12 +62,12 @@ public sealed class KillTests(FaultCluster cluster)
     [Theory]
     [Trait("Category", "Soak")]
     [MemberData(nameof(EveryRole))]
-    public void EveryWorkloadAtRandomMoments(string role, string workload) => KillAtRandomMoments(role, workload, deaths: 4);
+    public void EveryWorkloadAtRandomMoments(string role, string workload) => KillAtRandomMoments(role, workload, deaths: 10);
 
     [Theory]
     [Trait("Category", "Soak")]
     [MemberData(nameof(EveryPoint))]
-    public void EveryWorkloadAtEveryKillPoint(string point, string workload) => KillAtPoint(point, workload, deaths: 2);
+    public void EveryWorkloadAtEveryKillPoint(string point, string workload) => KillAtPoint(point, workload, deaths: 5);
 
     private void KillAtRandomMoments(string role, string workload, int deaths) => During(workload, (running, random) =>
     {
