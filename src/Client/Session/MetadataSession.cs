@@ -258,15 +258,14 @@ public sealed class MetadataSession : IDisposable
             opening = _opening.Task;
         }
 
-        try
-        {
-            return await opening.WaitAsync(TimeSpan.FromMilliseconds(_deadlineMs), _time);
-        }
-        catch (TimeoutException)
-        {
-            return null;
-        }
+        // Not Task.WaitAsync, which goes on by way of the thread pool: a simulation has no threads.
+        var ended = NewOpening();
+        await using var deadline = _time.CreateTimer(_ => ended.TrySetResult(null), null, TimeSpan.FromMilliseconds(_deadlineMs), Timeout.InfiniteTimeSpan);
+        _ = PassOnAsync(opening, ended);
+        return await ended.Task;
     }
+
+    private static async Task PassOnAsync(Task<Identity?> from, TaskCompletionSource<Identity?> to) => to.TrySetResult(await from);
 
     private async ValueTask<bool> ResumeAsync(RpcPeer peer)
     {
