@@ -136,7 +136,7 @@ public class SessionEndTests
         using var a = cluster.NewNode("a");
         using var b = cluster.NewNode("b");
         var old = await a.Create("f");
-        await a.Write(old, 0, Bytes(4 << 20, 1));
+        await a.Write(old, 0, Bytes(2 << 20, 1)); // little enough to stay unflushed
         await a.LoseSessionAsync();
         Assert.Equal(0, a.Volume.Grants.UnusedBytes);
         var all = await b.Create("g");

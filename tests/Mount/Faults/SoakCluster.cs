@@ -6,7 +6,7 @@ namespace EphemeralFs.Tests.Mount.Faults;
 /// <remarks>How many operations are in flight the kernel says: requests of a mount that have no answer yet (fusectl). Needs root and iproute2.</remarks>
 internal sealed class SoakCluster : IDisposable
 {
-    private readonly CuttableNetwork network = new();
+    private readonly NetworkOfItsOwn network = new();
     private readonly TestCluster cluster;
     private readonly string connections;
 
@@ -27,13 +27,7 @@ internal sealed class SoakCluster : IDisposable
         try
         {
             new Command(cluster.Home, 20, "mount", "-t", "fusectl", "none", connections).Run().MustSucceed();
-            // The program of the cluster, in the other network: the mount itself is to be seen from here.
-            string program = new FileInfo($"/proc/{Living("up").Single().Pid}/exe").LinkTarget!;
-            new Command(cluster.Home, 60, Tool.Find("nsenter"), [.. network.Enter, program, "mount", "tmp", Second, "--node", "b"])
-                .With("EPHEMERALFS_STATE", cluster.State)
-                .With("HOME", Environment.GetEnvironmentVariable("HOME") ?? "/root")
-                .With("PATH", Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin")
-                .Run().MustSucceed();
+            cluster.MountIn(network, Second, "b");
         }
         catch
         {
@@ -48,7 +42,7 @@ internal sealed class SoakCluster : IDisposable
     /// <summary>The volume through the node whose network can be cut.</summary>
     public string Second { get; }
 
-    public CuttableNetwork Network => network;
+    public NetworkOfItsOwn Network => network;
 
     /// <summary>A new directory outside of the volume.</summary>
     public string NewPlainDirectory(string name) => cluster.MakeDirectory(name);

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
@@ -12,21 +11,17 @@ public sealed class AttributeCacheTests : IDisposable
     private const ulong File = 8;
     private const FrameFlags Leased = FrameFlags.AttributesLeased;
 
-    private readonly nint _memory;
+    private readonly ZeroedMemory _memory = new();
     private readonly LeaseTable _leases;
     private readonly AttributeCache _cache;
 
-    public unsafe AttributeCacheTests()
+    public AttributeCacheTests()
     {
-        var bytes = (nuint)NodeMemory.SizeFor(0);
-        var memory = NativeMemory.AlignedAlloc(bytes, Limits.PageSizeBytes);
-        NativeMemory.Clear(memory, bytes);
-        _memory = (nint)memory;
-        _leases = new LeaseTable(new LeaseLog(new NodeMemory((byte*)memory, (long)bytes)), static () => Limits.LeaseMs, TimeProvider.System);
+        _leases = new LeaseTable(new LeaseLog(_memory.Map()), static () => Limits.LeaseMs, TimeProvider.System);
         _cache = new AttributeCache(_leases, static () => Limits.LeaseMs);
     }
 
-    public unsafe void Dispose() => NativeMemory.AlignedFree((void*)_memory);
+    public void Dispose() => _memory.Dispose();
 
     [Fact]
     public void What_is_leased_is_kept_until_it_is_called_back()

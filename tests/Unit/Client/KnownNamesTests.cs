@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
@@ -12,22 +11,18 @@ public sealed class KnownNamesTests : IDisposable
     private const ulong Directory = 7;
     private const FrameFlags Leased = FrameFlags.AttributesLeased | FrameFlags.NamesSole;
 
-    private readonly nint _memory;
+    private readonly ZeroedMemory _memory = new();
     private readonly ManualTime _time = new();
     private readonly LeaseTable _leases;
     private readonly KnownNames _names;
 
-    public unsafe KnownNamesTests()
+    public KnownNamesTests()
     {
-        var bytes = (nuint)NodeMemory.SizeFor(0);
-        var memory = NativeMemory.AlignedAlloc(bytes, Limits.PageSizeBytes);
-        NativeMemory.Clear(memory, bytes);
-        _memory = (nint)memory;
-        _leases = new LeaseTable(new LeaseLog(new NodeMemory((byte*)memory, (long)bytes)), static () => Limits.LeaseMs, _time);
+        _leases = new LeaseTable(new LeaseLog(_memory.Map()), static () => Limits.LeaseMs, _time);
         _names = new KnownNames(_leases, static () => Limits.LeaseMs, _time);
     }
 
-    public unsafe void Dispose() => NativeMemory.AlignedFree((void*)_memory);
+    public void Dispose() => _memory.Dispose();
 
     [Fact]
     public void A_directory_made_here_is_empty_until_a_name_is_made()

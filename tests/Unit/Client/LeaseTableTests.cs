@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
@@ -13,19 +12,12 @@ public sealed class LeaseTableTests : IDisposable
     private const ulong File = 8;
     private const FrameFlags Sole = FrameFlags.AttributesLeased | FrameFlags.NamesSole;
 
-    private readonly nint _memory;
+    private readonly ZeroedMemory _memory = new();
     private readonly LeaseTable _table;
 
-    public unsafe LeaseTableTests()
-    {
-        var bytes = (nuint)NodeMemory.SizeFor(0);
-        var memory = NativeMemory.AlignedAlloc(bytes, Limits.PageSizeBytes);
-        NativeMemory.Clear(memory, bytes);
-        _memory = (nint)memory;
-        _table = Successor();
-    }
+    public LeaseTableTests() => _table = Successor();
 
-    public unsafe void Dispose() => NativeMemory.AlignedFree((void*)_memory);
+    public void Dispose() => _memory.Dispose();
 
     [Fact]
     public void What_is_leased_is_told_with_a_time_out()
@@ -183,5 +175,5 @@ public sealed class LeaseTableTests : IDisposable
         Assert.True(_table.Count <= 1 << 19);
     }
 
-    private unsafe LeaseTable Successor() => new(new LeaseLog(new NodeMemory((byte*)_memory, NodeMemory.SizeFor(0))), () => Limits.LeaseMs);
+    private LeaseTable Successor() => new(new LeaseLog(_memory.Map()), () => Limits.LeaseMs);
 }
