@@ -117,10 +117,12 @@ public sealed class VolumeClient : IDisposable
         var told = Leases.BeginRecallOfEverything();
         Attributes.ForgetEverything();
         Names.ForgetEverything();
+
+        // Before anything is refused: what is refused is told with its path.
+        var paths = _kernel.FindPaths(Files.Table.Snapshot().Select(file => file.Ino).ToHashSet());
+        Files.EndedPaths = paths;
         var ended = Files.Table.EndSession();
         Files.Closed.EndSession();
-        var paths = _kernel.FindPaths(ended.Select(file => file.Ino).ToHashSet());
-        Files.EndedPaths = paths;
         var lost = new List<LostFile>();
         foreach (var file in ended)
         {
