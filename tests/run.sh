@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 projects=()
 filter='Category!=Soak'
-limit=${EPHEMERALFS_TEST_PROJECT_SECONDS:-1500} # per project; a run that hangs is a failure, not a wait
+limit=${EPHEMERALFS_TEST_PROJECT_SECONDS:-1700} # per project; a run that hangs is a failure, not a wait
 for argument in "$@"; do
     case $argument in
         --soak)
