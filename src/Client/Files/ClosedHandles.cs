@@ -103,11 +103,7 @@ public sealed class ClosedHandles : IDisposable
     /// <summary>Closes everything that is kept: after a restart of the server, which remembers no leases.</summary>
     public void ReleaseEverything()
     {
-        foreach (var ino in _table.ParkedBefore(long.MaxValue))
-        {
-            Release(ino);
-        }
-
+        ReleaseBefore(long.MaxValue);
         Send();
     }
 
@@ -128,6 +124,15 @@ public sealed class ClosedHandles : IDisposable
         }
 
         _timer.Dispose();
+    }
+
+    /// <summary>Many at once go in few requests.</summary>
+    private void ReleaseBefore(long timeMs)
+    {
+        foreach (var ino in _table.ParkedBefore(timeMs))
+        {
+            Release(ino, now: false);
+        }
     }
 
     private void Retire(ulong handle)
@@ -166,11 +171,7 @@ public sealed class ClosedHandles : IDisposable
             _timedMs = 0;
         }
 
-        foreach (var ino in _table.ParkedBefore(_time.NowMs() - ParkedMs))
-        {
-            Release(ino);
-        }
-
+        ReleaseBefore(_time.NowMs() - ParkedMs);
         Send();
         Schedule();
     }

@@ -53,7 +53,7 @@ public enum CommitFlags : uint
     /// <summary>Leave the modification time alone (a flush after an explicit utimens).</summary>
     KeepMtime = 8,
 
-    /// <summary>A program has closed the file and no other handle of this session may write: until the session opens one for writing again, its open for writing
+    /// <summary>A program has closed the file and no other handle of the session may write: until the session opens one for writing again, its open for writing
     /// stands in nobody's way.</summary>
     Quiet = 16,
 }
