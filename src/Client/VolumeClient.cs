@@ -114,9 +114,7 @@ public sealed class VolumeClient : IDisposable
     /// </summary>
     private async Task EndSessionAsync(Status reason)
     {
-        var told = Leases.BeginRecallOfEverything();
-        Attributes.ForgetEverything();
-        Names.ForgetEverything();
+        var told = BeginRecallOfEverything();
 
         // Before anything is refused: what is refused is told with its path.
         var paths = _kernel.FindPaths(Files.Table.Snapshot().Select(file => file.Ino).ToHashSet());
@@ -154,11 +152,20 @@ public sealed class VolumeClient : IDisposable
     }
 
     /// <summary>What the node has leased it must ask for again.</summary>
-    internal void ForgetEverything()
+    /// <returns>Completes when answers of before have reached the kernel.</returns>
+    internal Task BeginRecallOfEverything()
     {
-        Attributes.ForgetEverything();
-        Names.ForgetEverything();
-        Files.Closed.ReleaseEverything();
+        // Twice: see RecallHandler.
+        ForgetEverything();
+        var told = Leases.BeginRecallOfEverything();
+        ForgetEverything();
+        return told;
+
+        void ForgetEverything()
+        {
+            Attributes.ForgetEverything();
+            Names.ForgetEverything();
+        }
     }
 
     internal async ValueTask GoThroughAsync(FileNode file, IKernelCache kernel)

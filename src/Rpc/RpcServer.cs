@@ -88,18 +88,26 @@ public sealed class RpcServer : IDisposable
         }
 
         using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        bool isDead;
         try
         {
             probe.Connect(endpoint.Address);
+
+            // A process that was killed inside a FUSE notification keeps its descriptors, and so listens, until its successor has answered what it waits behind.
+            isDead = SocketIo.PeerProcess(probe) is > 0 and var pid && ProcessControlThreads.IsGone(pid);
         }
-        catch (SocketException e) when (e.SocketErrorCode == SocketError.ConnectionRefused && UnixSocketFile.IsSocket(endpoint.UnixPath!))
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.ConnectionRefused)
         {
-            File.Delete(endpoint.UnixPath!);
-            return;
+            isDead = UnixSocketFile.IsSocket(endpoint.UnixPath!);
         }
 
-        // A live server, or a file of somebody else's.
-        throw new SocketException((int)SocketError.AddressAlreadyInUse);
+        if (!isDead)
+        {
+            // A live server, or a file of somebody else's.
+            throw new SocketException((int)SocketError.AddressAlreadyInUse);
+        }
+
+        File.Delete(endpoint.UnixPath!);
     }
 
     private void AcceptLoop()

@@ -53,7 +53,7 @@ internal sealed class SocketWire : RpcWire
         }
         else
         {
-            SocketSend.SetSendBuffer(socket, SocketBufferBytes);
+            SocketIo.SetSendBuffer(socket, SocketBufferBytes);
         }
     }
 
@@ -253,12 +253,9 @@ internal sealed class SocketWire : RpcWire
                 peer.Deliver(header, head, body);
             }
         }
-        catch (SocketException)
-        {
-            // A reset is an end like any other: calls in flight fail with Unavailable below.
-        }
         catch (ObjectDisposedException)
         {
+            // Closed by another thread.
         }
         finally
         {
@@ -288,8 +285,8 @@ internal sealed class SocketWire : RpcWire
 
         while (end - start < count)
         {
-            var received = _socket.Receive(buffer.AsSpan(end));
-            if (received == 0)
+            var received = SocketIo.Receive(_socket, buffer.AsSpan(end));
+            if (received <= 0)
             {
                 return false;
             }
@@ -304,8 +301,8 @@ internal sealed class SocketWire : RpcWire
     {
         while (!target.IsEmpty)
         {
-            var received = _socket.Receive(target);
-            if (received == 0)
+            var received = SocketIo.Receive(_socket, target);
+            if (received <= 0)
             {
                 return false;
             }
@@ -321,7 +318,7 @@ internal sealed class SocketWire : RpcWire
     {
         try
         {
-            return SocketSend.Send(_socket, first, second, block);
+            return SocketIo.Send(_socket, first, second, block);
         }
         catch (ObjectDisposedException)
         {

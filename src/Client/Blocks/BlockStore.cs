@@ -22,8 +22,20 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
     /// <summary>Blocks and bytes written and read over the network since start.</summary>
     public long BlocksWritten, BytesWritten, BlocksRead, BytesRead, ChecksumErrors;
 
-    /// <summary>Writes a block under a fresh id to some server that has room.</summary>
+    /// <summary>Writes a block under a fresh id to some server that has room, and keeps it in the cache: what was just written is often read next.</summary>
     /// <returns>Where it is; ENOSPC when all servers are full, EIO when none answered within the deadline or the session has ended.</returns>
+    public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(MetadataSession session, GrantPool grants, PooledBuffer block)
+    {
+        var written = await WriteAsync(session, grants, block.Memory);
+        if (written.Status == Status.OK)
+        {
+            cache.Add(written.BlockId, 0, block);
+        }
+
+        return written;
+    }
+
+    /// <summary>Writes a block under a fresh id to some server that has room.</summary>
     public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(MetadataSession session, GrantPool grants, ReadOnlyMemory<byte> data)
     {
         var checksums = new uint[(data.Length + Limits.ChecksumUnitBytes - 1) / Limits.ChecksumUnitBytes];

@@ -404,11 +404,12 @@ public sealed class FileFlusher(
         var status = Status.OK;
         var next = 0;
         ulong within = 0;
+        var left = pieces.Sum(piece => (long)(piece.End - piece.Start));
         while (next < pieces.Count || writes.Count > 0)
         {
             while (next < pieces.Count && writes.Count < BlocksInFlight && status == Status.OK)
             {
-                var block = PooledBuffer.Rent(Limits.BlockSizeBytes);
+                var block = PooledBuffer.Rent((int)Math.Min(left, Limits.BlockSizeBytes));
                 var parts = new List<Extent>();
                 var filled = 0;
                 lock (file.Lock)
@@ -420,10 +421,10 @@ public sealed class FileFlusher(
                         break;
                     }
 
-                    while (next < pieces.Count && filled < Limits.BlockSizeBytes)
+                    while (next < pieces.Count && filled < block.Length)
                     {
                         var source = pieces[next].Source(arena, file)[(int)within..];
-                        var count = Math.Min(source.Length, Limits.BlockSizeBytes - filled);
+                        var count = Math.Min(source.Length, block.Length - filled);
                         source[..count].CopyTo(block.Span[filled..]);
                         var start = pieces[next].Start + within;
                         if (parts.Count > 0 && parts[^1].End == start)
@@ -445,7 +446,7 @@ public sealed class FileFlusher(
                     }
                 }
 
-                block.Length = filled;
+                left -= filled;
                 writes.Enqueue(WriteBlockAsync(block, parts));
             }
 
@@ -470,7 +471,7 @@ public sealed class FileFlusher(
     {
         using (block)
         {
-            var (status, blockId, server) = await blocks.WriteAsync(session, grants, block.Memory);
+            var (status, blockId, server) = await blocks.WriteAsync(session, grants, block);
             return (status, parts.ConvertAll(part => part with { BlockId = blockId, Server = server }));
         }
     }

@@ -120,17 +120,20 @@ public sealed class OpenFiles(
             return (Errno.EMFILE.ToStatus(), 0, default, LeaseOffer.None);
         }
 
-        names.MayExist(parent, name.Span);
+        names.MayChange(parent, name.Span);
         var change = attributes.Begin(parent);
         var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
         var result = await session.MutateAsync<CreateRequest, CreateReply>(operation, request);
         var question = attributes.End(change);
-        names.MayExist(parent, name.Span);
-        names.Extend(parent, change.Offer, result.Flags);
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.File.Attributes, result.Flags);
             attributes.Learn(question, result.Value.Parent, result.Flags);
+            names.Made(parent, name.Span, result.Value.File.Attributes.Ino, change.Offer, result.Flags);
+        }
+        else
+        {
+            names.MayChange(parent, name.Span);
         }
 
         var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, new(result.Status, result.Value.File));
@@ -344,7 +347,7 @@ public sealed class OpenFiles(
     }
 
     /// <summary>What this node is writing, or may be, its kernel does not cache: it changes without a recall.</summary>
-    private Found See(in InodeAttributes committed, LeaseOffer lease)
+    internal Found See(in InodeAttributes committed, LeaseOffer lease)
     {
         var seen = Overlay(committed, out var isSettled);
         return new Found(Status.OK, seen, isSettled ? lease : lease with { Granted = lease.Granted & ~FrameFlags.AttributesLeased });

@@ -16,4 +16,7 @@ public readonly record struct LeaseOffer(long Sequence, long AskedMs, FrameFlags
 
     /// <summary>With the flags of the answer.</summary>
     public LeaseOffer With(FrameFlags granted) => this with { Granted = granted };
+
+    /// <summary>With what another offer, made after this one, allows besides; the shorter time counts.</summary>
+    public LeaseOffer And(in LeaseOffer later) => this with { Granted = Granted | later.Granted, MaxMs = Math.Min(MaxMs, later.MaxMs) };
 }

@@ -15,14 +15,27 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>Finds a name.</summary>
     public async ValueTask<Found> LookupAsync(ulong parent, ReadOnlyMemory<byte> name)
     {
-        if (names.IsAbsent(parent, name.Span, out var lease))
+        if (names.TryFind(parent, name.Span, out var ino, out var lease))
         {
-            return new Found(Errno.ENOENT.ToStatus(), default, lease);
+            if (ino == Ino.None)
+            {
+                return new Found(Errno.ENOENT.ToStatus(), default, lease);
+            }
+
+            if (attributes.TryGet(ino, out var known, out var leased))
+            {
+                return files.See(known, lease.And(leased));
+            }
         }
 
+        var asked = names.Ask();
         var question = attributes.Ask();
         var result = await session.QueryAsync<LookupRequest, EntryReply>(new(parent, name));
-        names.Extend(parent, question.Offer, result.Flags);
+        if (result.IsOk || result.Status == Errno.ENOENT.ToStatus())
+        {
+            names.Learn(parent, name.Span, result.IsOk ? result.Value.Attributes.Ino : Ino.None, asked, result.Flags);
+        }
+
         return files.See(question, result);
     }
 
@@ -50,15 +63,20 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
             return new Found(status, default, LeaseOffer.None);
         }
 
-        names.MayExist(parent, name.Span);
+        names.MayChange(parent, name.Span);
         var change = attributes.Begin(parent);
         var result = await session.MutateAsync<MknodRequest, NameReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target));
         var question = attributes.End(change);
-        names.MayExist(parent, name.Span);
-        names.Extend(parent, change.Offer, result.Flags);
-        if (result.IsOk && (mode & FileMode.TypeMask) == FileMode.Directory)
+        if (!result.IsOk)
         {
-            names.Made(ino, change.Offer, result.Flags);
+            names.MayChange(parent, name.Span);
+            return files.See(question, result);
+        }
+
+        names.Made(parent, name.Span, ino, change.Offer, result.Flags);
+        if ((mode & FileMode.TypeMask) == FileMode.Directory)
+        {
+            names.MadeDirectory(ino, change.Offer, result.Flags);
         }
 
         return files.See(question, result);
@@ -67,6 +85,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>Removes a name.</summary>
     public async ValueTask<Status> UnlinkAsync(Operation operation, ulong parent, ReadOnlyMemory<byte> name)
     {
+        names.MayChange(parent, name.Span);
         var change = attributes.Begin(parent);
         var result = await session.MutateAsync<UnlinkRequest, NameReply>(operation, new(parent, name));
         var question = attributes.End(change);
@@ -76,6 +95,10 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
             names.Removed(parent, name.Span, change.Offer);
             Unlinked(result.Value.Attributes);
         }
+        else
+        {
+            names.MayChange(parent, name.Span);
+        }
 
         return result.Status;
     }
@@ -83,6 +106,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>Removes an empty directory.</summary>
     public async ValueTask<Status> RmdirAsync(Operation operation, ulong parent, ReadOnlyMemory<byte> name)
     {
+        names.MayChange(parent, name.Span);
         var change = attributes.Begin(parent);
         var result = await session.MutateAsync<RmdirRequest, NameReply>(operation, new(parent, name));
         var question = attributes.End(change);
@@ -92,6 +116,10 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
             names.Removed(parent, name.Span, change.Offer);
             names.Forget(result.Value.Attributes.Ino);
             Unlinked(result.Value.Attributes);
+        }
+        else
+        {
+            names.MayChange(parent, name.Span);
         }
 
         return result.Status;
@@ -103,11 +131,13 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     {
         leases.Move(parent, name.Span);
         leases.Move(newParent, newName.Span);
-        names.MayExist(newParent, newName.Span);
+        names.MayChange(parent, name.Span);
+        names.MayChange(newParent, newName.Span);
         var change = attributes.Begin(parent, newParent);
         var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags));
         var question = attributes.End(change);
-        names.MayExist(newParent, newName.Span);
+        names.MayChange(parent, name.Span);
+        names.MayChange(newParent, newName.Span);
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.Parent, result.Flags);
@@ -119,6 +149,7 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
             if (flags != RenameRequest.Exchange && (moved.IsDirectory || moved.Nlink == 1))
             {
                 names.Removed(parent, name.Span, change.Offer);
+                names.Made(newParent, newName.Span, moved.Ino, change.Offer, result.Flags);
             }
 
             if (result.Value.Replaced.Ino != Ino.None)
@@ -133,15 +164,18 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>Gives an inode one more name.</summary>
     public async ValueTask<Found> LinkAsync(Operation operation, ulong ino, ulong newParent, ReadOnlyMemory<byte> newName)
     {
-        names.MayExist(newParent, newName.Span);
+        names.MayChange(newParent, newName.Span);
         var change = attributes.Begin(newParent, ino);
         var result = await session.MutateAsync<LinkRequest, NameReply>(operation, new(ino, newParent, newName));
         var question = attributes.End(change);
-        names.MayExist(newParent, newName.Span);
-        names.Extend(newParent, change.Offer, result.Flags);
         if (result.IsOk)
         {
+            names.Made(newParent, newName.Span, ino, change.Offer, result.Flags);
             files.SetNlink(result.Value.Attributes);
+        }
+        else
+        {
+            names.MayChange(newParent, newName.Span);
         }
 
         return files.See(question, result);
@@ -157,13 +191,14 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     /// <summary>A part of a directory's listing.</summary>
     public async ValueTask<(Status Status, ReadDirReply Reply, LeaseOffer Lease)> ReadDirAsync(ulong ino, ulong cookie, uint maxBytes, bool withAttributes)
     {
+        var asked = names.Ask();
         var question = attributes.Ask();
         var result = await session.QueryAsync<ReadDirRequest, ReadDirReply>(new(ino, cookie, maxBytes, withAttributes));
         if (result.IsOk)
         {
             var entries = result.Value.Entries;
             names.Listed(
-                ino, question.Offer, result.Flags, cookie, entries.Length > 0 ? entries[^1].Cookie : cookie, result.Value.End, entries.Select(entry => entry.Name));
+                ino, asked, result.Flags, cookie, entries.Length > 0 ? entries[^1].Cookie : cookie, result.Value.End, entries.Select(entry => (entry.Name, entry.Ino)));
             if (withAttributes)
             {
                 foreach (ref readonly var entry in entries.AsSpan())

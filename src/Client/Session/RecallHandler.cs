@@ -37,21 +37,25 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, Ti
 
             case Opcode.Forget when RpcCall.TryRead<ForgetRequest>(head, out var forget):
                 (ulong Parent, byte[] Name)[] names = [.. forget.Names.Select(name => (name.Parent, name.Name.ToArray()))];
-                var told = forget.Everything ? volume.Leases.BeginRecallOfEverything() : volume.Leases.BeginRecall(names, forget.Inodes);
+
+                Task told;
                 if (forget.Everything)
                 {
-                    volume.ForgetEverything();
+                    told = volume.BeginRecallOfEverything();
+                    volume.Files.Closed.ReleaseEverything();
+                }
+                else
+                {
+                    // What the node knows goes first: who finds it there until then has asked before the recall begins, and tells the kernel nothing that lasts.
+                    // And once more after it: until it begins, an answer of before counts as new.
+                    Forget(names, forget.Inodes);
+                    told = volume.Leases.BeginRecall(names, forget.Inodes);
+                    Forget(names, forget.Inodes);
                 }
 
-                volume.Attributes.Forget(forget.Inodes);
                 foreach (var ino in forget.Inodes)
                 {
                     volume.Files.Closed.Release(ino);
-                }
-
-                foreach (var (parent, name) in names)
-                {
-                    volume.Names.MayExist(parent, name);
                 }
 
                 _ = ForgetAsync(call, forget.Everything ? ForgetEverythingAsync(told) : ForgetAsync(told, names, forget.Inodes));
@@ -70,6 +74,15 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, Ti
     public void OnDisconnected(RpcPeer peer)
     {
         // The session's client connects again; the server repeats recalls that were not acknowledged.
+    }
+
+    private void Forget((ulong Parent, byte[] Name)[] names, ulong[] inodes)
+    {
+        volume.Attributes.Forget(inodes);
+        foreach (var (parent, name) in names)
+        {
+            volume.Names.MayChange(parent, name);
+        }
     }
 
     private async Task ForgetNameAsync(RpcCall call, ulong parent, byte[] name)

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text;
 using EphemeralFs.FuseMount.Keeper;
+using EphemeralFs.Rpc;
 using Microsoft.Win32.SafeHandles;
 
 namespace EphemeralFs.Tests.KeeperDaemon;
@@ -9,7 +10,8 @@ namespace EphemeralFs.Tests.KeeperDaemon;
 /// <summary>
 /// A FUSE daemon, as small as can be, that gets itself into the state in which <c>kill -9</c> does not finish: it leaves a CREATE unanswered
 /// and sends INVAL_ENTRY for the same directory, so its notifier sleeps uninterruptibly behind the directory's lock. Its successor asks for
-/// the outstanding request again (FUSE_NOTIFY_RESEND) and answers it, which is what sets everybody free.
+/// the outstanding request again (FUSE_NOTIFY_RESEND) and answers it, which is what sets everybody free. As the node daemon does, it listens on a
+/// socket, which stays open while it cannot die.
 /// </summary>
 internal static partial class StuckDaemon
 {
@@ -31,6 +33,7 @@ internal static partial class StuckDaemon
 
     internal static int Run(string socket, string report, string mountPoint, WaitHandle terminated)
     {
+        using var server = new RpcServer(Endpoint.Unix($"{socket}-daemon"), new Refusal());
         using var client = KeeperClient.Attach(new KeeperClientOptions { SocketPath = socket, Log = Console.Error.WriteLine });
         var inherited = client.Inherited.FirstOrDefault(static entry => entry.Key == "mount:stuck");
         var device = inherited?.Fds[0] ?? Mount(mountPoint);
@@ -154,4 +157,13 @@ internal static partial class StuckDaemon
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     private static partial nint Write(int fd, byte[] buffer, nuint count);
+
+    private sealed class Refusal : IRpcHandler
+    {
+        public void OnRequest(in RpcCall call, ReadOnlyMemory<byte> head, PooledBuffer? body) => body?.Dispose();
+
+        public void OnDisconnected(RpcPeer peer)
+        {
+        }
+    }
 }
