@@ -52,6 +52,18 @@ public sealed class TestCluster : IDisposable
         With(With(new Command(Home, 60, command[0], command[1..])), environment).With("EPHEMERALFS_METRICS", "off").Run().MustSucceed();
     }
 
+    /// <summary>Copies the logs to where they stay, for a failure that cannot be had again at will.</summary>
+    /// <returns>The directory.</returns>
+    internal string KeepLogs(string name)
+    {
+        string kept = Directory.CreateDirectory(Path.Combine(Root, "artifacts", "test-results", name)).FullName;
+        foreach (string log in Directory.EnumerateFiles(Path.Combine(State, "logs")))
+        {
+            File.Copy(log, Path.Combine(kept, Path.GetFileName(log)), overwrite: true);
+        }
+        return kept;
+    }
+
     /// <summary>The program, told to use this cluster.</summary>
     public Command Program(int seconds, params string[] arguments) => With(new Command(Home, seconds, Launcher, arguments));
 

@@ -30,6 +30,7 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
 
     private readonly Lock _lock = new();
     private readonly Dictionary<ulong, Directory> _directories = [];
+    private readonly Dictionary<ulong, LeaseOffer> _listings = []; // what the kernel has of listings is not older
     private readonly long[] _changedAt = new long[Stripes];
     private long _version;
     private int _names;
@@ -216,6 +217,40 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
         }
     }
 
+    /// <summary>
+    /// The kernel opens a directory, and may keep the listing that it will read: whether it may use the one that it has kept, because nobody else has changed the
+    /// directory since. (Changes of this node it knows itself.) Else it drops that one.
+    /// </summary>
+    public bool KeepsListing(ulong ino)
+    {
+        var offer = leases.Ask();
+        lock (_lock)
+        {
+            if (_listings.TryGetValue(ino, out var since) && !leases.IsOvertaken(since, ino)
+                && _directories.TryGetValue(ino, out var directory) && directory.IsComplete && directory.UntilMs > offer.AskedMs)
+            {
+                return true;
+            }
+
+            if (_listings.Count >= MaxDirectories)
+            {
+                _listings.Clear();
+            }
+
+            _listings[ino] = offer;
+            return false;
+        }
+    }
+
+    /// <summary>Whether the kernel may have a listing of the directory.</summary>
+    public bool HasListing(ulong ino)
+    {
+        lock (_lock)
+        {
+            return _listings.ContainsKey(ino);
+        }
+    }
+
     /// <summary>A directory is gone.</summary>
     public void Forget(ulong ino)
     {
@@ -223,6 +258,7 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
         {
             Change(ino);
             Remove(ino);
+            _listings.Remove(ino);
         }
     }
 
@@ -315,6 +351,7 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
     {
         _directories.Clear();
         _names = 0;
+        _listings.Clear();
     }
 
     /// <summary>When something was asked, in recalls and in changes of names.</summary>

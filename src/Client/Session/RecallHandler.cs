@@ -113,6 +113,15 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, Ti
     {
         await told;
         List<Task>? work = null;
+        foreach (var directory in inodes.Concat(names.Select(name => name.Parent)).Distinct())
+        {
+            if (volume.Names.HasListing(directory))
+            {
+                // Who has the directory open may begin again at its start, and the kernel knows an old listing by the time of the last change, which can be set back.
+                (work ??= []).Add(kernel.InvalidateAsync(directory).AsTask());
+            }
+        }
+
         foreach (var ino in inodes)
         {
             if (volume.Leases.MayUse(ino))

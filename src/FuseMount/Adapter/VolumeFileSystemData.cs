@@ -37,7 +37,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
     public override void OpenDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
         var (status, handle, _, _) = await self.Volume.Files.OpenAsync(operation, r.NodeId, HandleFlags.Directory, OpenFlags.Directory);
-        ReplyOpen(r, status, handle, FuseOpenFlags.None);
+        ReplyOpen(r, status, handle, FuseOpenFlags.CACHE_DIR | (self.Volume.Names.KeepsListing(r.NodeId) ? FuseOpenFlags.KEEP_CACHE : FuseOpenFlags.None));
     });
 
     public override void Create(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>

@@ -53,6 +53,9 @@ internal sealed class SoakCluster : IDisposable
     /// <summary>Operations of programs that wait for their answer now, on both mounts.</summary>
     public int InFlight() => Waiting(First) + Waiting(Second);
 
+    /// <inheritdoc cref="TestCluster.KeepLogs"/>
+    public string KeepLogs(string name) => cluster.KeepLogs(name);
+
     public CommandResult Status() => cluster.Program(60, "status", "--json").Run();
 
     /// <summary>Bytes and inodes of the volume that are in use.</summary>

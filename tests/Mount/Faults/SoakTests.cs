@@ -67,6 +67,19 @@ public sealed class SoakTests(ITestOutputHelper output)
     {
         output.WriteLine($"EPHEMERALFS_SEED={seed}");
         using var cluster = new SoakCluster();
+        try
+        {
+            Run(cluster, workloads, seed, isEnough, killsAtLeast);
+        }
+        catch
+        {
+            output.WriteLine($"logs: {cluster.KeepLogs($"soak-{seed}")}");
+            throw;
+        }
+    }
+
+    private void Run(SoakCluster cluster, (string Workload, bool OnSecond)[] workloads, int seed, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
+    {
         string usage = cluster.Usage();
         var inFlight = new List<int>();
         int faults = 0;

@@ -65,6 +65,48 @@ public sealed class TwoNodeTests(VolumeFixture volume)
         }
     }
 
+    /// <summary>The kernel keeps listings: of a directory that is opened again, and of one that stays open and is read again from its beginning.</summary>
+    [Fact]
+    public void No_old_listing_is_seen()
+    {
+        Tool.Require("python3");
+        using var sides = volume.NewSides("listings");
+        string script = """
+            import os, sys, random
+            one, two = sys.argv[1:3]
+            rnd = random.Random(11)
+            for d in range(30):
+                here, there = (one, two) if d % 2 else (two, one)
+                here, there = f"{here}/d{d}", f"{there}/d{d}"
+                os.mkdir(here)
+                names = set()
+                opened = os.open(there, os.O_RDONLY)
+                for step in range(12):
+                    changer, looker = (there, here) if step % 4 == 3 else (here, there)
+                    kind = rnd.choice(["make", "make", "link", "remove", "rename"]) if names else "make"
+                    new = f"n{step}"
+                    if kind == "make":
+                        open(f"{changer}/{new}", "x").close()
+                        names.add(new)
+                    elif kind == "link":
+                        os.link(f"{changer}/{sorted(names)[0]}", f"{changer}/{new}")
+                        names.add(new)
+                    elif kind == "remove":
+                        os.unlink(f"{changer}/{sorted(names)[0]}")
+                        names.remove(sorted(names)[0])
+                    else:
+                        old = sorted(names)[0]
+                        os.rename(f"{changer}/{old}", f"{changer}/{new}")
+                        names.remove(old)
+                        names.add(new)
+                    os.utime(changer, ns=(1, 1))  # the time of the last change tells nothing
+                    for look in (there, opened, here, there, looker):
+                        assert set(os.listdir(look)) == names, (d, step, kind, look, os.listdir(look), names)
+                os.close(opened)
+            """;
+        new Command(sides.Subject, 120, "python3", "-c", script, sides.Subject, sides.SubjectOnSecond).Run().MustSucceed();
+    }
+
     /// <summary>Each kernel holds the directory's lock while its node waits for the other to drop a name that needs this lock there.</summary>
     [Fact]
     public async Task Two_nodes_change_one_directory_at_the_same_time()
@@ -131,6 +173,44 @@ public sealed class TwoNodeTests(VolumeFixture volume)
         {
             string found = new Command(view, 60, "sqlite3", "-batch", "test.db", "PRAGMA integrity_check; SELECT count(*) FROM t; SELECT n FROM c;").Run().MustSucceed();
             Assert.Equal("ok\n200\n200\n", found);
+        }
+    }
+
+    /// <summary>GDBM: each process locks the database, maps it, changes it and closes it, with the other node's changes in between.</summary>
+    [Fact]
+    public void A_key_value_store_on_two_nodes_loses_nothing()
+    {
+        Tool.Require("perl");
+        using var sides = volume.NewSides("gdbm");
+        string script = """
+            use strict; use GDBM_File; use Errno;
+            my $who = $ARGV[0];
+            for my $i (0 .. 59) {
+                my (%db, $opened);
+                until ($opened = tie(%db, 'GDBM_File', 'store', GDBM_WRCREAT, 0644)) {
+                    die "open: $!" unless $!{EAGAIN} || $!{EWOULDBLOCK};  # the other one has it
+                }
+                $db{count} = ($db{count} // 0) + 1;
+                $db{"$who-$i"} = 'x' x ($i * 37);
+                delete $db{$who . '-' . ($i - 10)} if $i >= 10;
+                undef $opened;
+                untie %db;
+            }
+            """;
+        using var one = new Command(sides.Subject, 120, "/usr/bin/perl", "-e", script, "one").Start();
+        using var two = new Command(sides.SubjectOnSecond, 120, "/usr/bin/perl", "-e", script, "two").Start();
+        one.Wait().MustSucceed();
+        two.Wait().MustSucceed();
+        foreach (string view in new[] { sides.Subject, sides.SubjectOnSecond })
+        {
+            string found = new Command(view, 60, "/usr/bin/perl", "-e", """
+                use strict; use GDBM_File;
+                tie(my %db, 'GDBM_File', 'store', GDBM_READER, 0) or die $!;
+                my @keys = keys %db;
+                for (grep /-/, @keys) { /-(\d+)$/; die $_ unless length $db{$_} == 37 * $1; }
+                print scalar(@keys), " $db{count}\n";
+                """).Run().MustSucceed();
+            Assert.Equal("21 120\n", found);
         }
     }
 
