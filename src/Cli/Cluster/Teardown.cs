@@ -31,7 +31,16 @@ internal static class Teardown
     }
 
     /// <summary>Unmounts one directory: by its daemon when that answers, else directly.</summary>
-    public static async Task<string?> UnmountAsync(ClusterPaths paths, string node, string directory, bool lazy)
+    /// <param name="paths">The cluster.</param>
+    /// <param name="node">The node that mounted it.</param>
+    /// <param name="directory">Where.</param>
+    /// <param name="lazy">Also while it is in use.</param>
+    /// <param name="abort">
+    /// Nobody is going to serve it any more. A daemon that was killed while the kernel had it wait holds the connection for ever, and programs wait for its answers
+    /// until it is ended.
+    /// </param>
+    /// <returns>What is in the way; null when it is done.</returns>
+    public static async Task<string?> UnmountAsync(ClusterPaths paths, string node, string directory, bool lazy, bool abort = false)
     {
         if (await NodeLauncher.IsThereAsync(paths, node).ConfigureAwait(false))
         {
@@ -53,7 +62,7 @@ internal static class Teardown
         {
             if (MountRecords.IsMounted(directory))
             {
-                FuseMounter.Unmount(directory, lazy);
+                FuseMounter.Unmount(directory, lazy, abort);
             }
 
             MountRecords.Remove(paths, directory);
@@ -83,7 +92,7 @@ internal static class Teardown
         // The newest first: one may lie within another.
         foreach (var (node, directory) in MountRecords.All(paths).OrderByDescending(m => m.Directory.Length))
         {
-            if (await UnmountAsync(paths, node, directory, lazy: true).ConfigureAwait(false) is { } error)
+            if (await UnmountAsync(paths, node, directory, lazy: true, abort: true).ConfigureAwait(false) is { } error)
             {
                 problem(error);
             }
@@ -99,7 +108,7 @@ internal static class Teardown
                 // Several mounts may lie over one another.
                 for (var i = 0; i < 16 && MountRecords.IsMounted(directory); i++)
                 {
-                    FuseMounter.Unmount(directory, lazy: true);
+                    FuseMounter.Unmount(directory, lazy: true, abort: true);
                 }
 
                 MountRecords.Remove(paths, directory);

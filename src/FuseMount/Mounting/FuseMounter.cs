@@ -91,15 +91,17 @@ public static class FuseMounter
     /// <summary>Unmounts.</summary>
     /// <param name="directory">The mount point.</param>
     /// <param name="lazy">Takes it out of sight at once, also while in use.</param>
+    /// <param name="abort">Ends the connection first: programs that wait for an answer get an error instead.</param>
     /// <exception cref="MountException">Not mounted, busy, or not allowed.</exception>
-    public static void Unmount(string directory, bool lazy)
+    public static void Unmount(string directory, bool lazy, bool abort = false)
     {
         string path = MountPaths.Resolve(directory);
         if (MountTable.Find(path) is null)
         {
             throw new MountException(Errno.EINVAL, $"{directory}: not a mount point");
         }
-        Errno errno = Mounts.Unmount(path, UnmountFlags.NoFollow | (lazy ? UnmountFlags.Detach : UnmountFlags.None));
+        Errno errno = Mounts.Unmount(
+            path, UnmountFlags.NoFollow | (lazy ? UnmountFlags.Detach : UnmountFlags.None) | (abort ? UnmountFlags.Force : UnmountFlags.None));
         switch (errno)
         {
             case Errno.OK:

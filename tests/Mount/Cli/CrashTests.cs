@@ -128,6 +128,35 @@ public sealed class CrashTests
         File.WriteAllText(Path.Combine(cli.Mount, "f"), "again");
     }
 
+    /// <summary>As a daemon does that was killed inside of a notification, somebody else holds the connection with the kernel.</summary>
+    [Fact]
+    public void Down_ends_programs_that_wait_for_an_answer_which_nobody_will_give()
+    {
+        Tool.Require("python3");
+        using var cli = new CliHome();
+        cli.Up();
+        var status = cli.Status();
+        const string hold = """
+            import ctypes, os, sys
+            pid, libc = int(sys.argv[1]), ctypes.CDLL(None, use_errno=True)
+            pidfd = os.pidfd_open(pid)
+            held = [libc.syscall(438, pidfd, int(fd), 0) for fd in os.listdir(f"/proc/{pid}/fd") if os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/fuse"]
+            assert held and min(held) >= 0, ctypes.get_errno()
+            print("held", flush=True)
+            sys.stdin.read()
+            """;
+        using var holder = new Command(cli.Home, 120, "python3", "-c", hold, $"{CliHome.PidOf(status, "node")}").Start();
+        holder.WaitForOutput("held");
+        Kill(status, "supervisor keeper node");
+        using var program = new Command(cli.Home, 60, "stat", Path.Combine(cli.Mount, "f")).Start();
+        Wait.For(() => File.ReadAllText($"/proc/{program.Process.Id}/stack").Contains("fuse", StringComparison.Ordinal), () => "a program that waits");
+        cli.Run("down").MustSucceed();
+        var result = program.Wait();
+        Assert.False(result.TimedOut, result.Describe());
+        Assert.NotEqual(0, result.ExitCode);
+        cli.NothingRemains();
+    }
+
     private static IEnumerable<int> Pids(JsonElement status) => status.List("roles").Select(r => r.GetProperty("pid").GetInt32());
 
     private static void Kill(JsonElement status, string parts)

@@ -3,10 +3,10 @@ using EphemeralFs.Tests.Model.Trees;
 
 namespace EphemeralFs.Tests.Mount.Programs;
 
-/// <summary>A tree of 20,000 files on tmpfs, made once.</summary>
+/// <summary>A tree of 8,000 files on tmpfs, made once.</summary>
 public sealed class SourceTree : IDisposable
 {
-    public const int FileCount = 20_000;
+    public const int FileCount = 8_000;
 
     private readonly ReferenceDirectory directory = new();
 
@@ -27,7 +27,7 @@ public sealed class ArchiveTests(VolumeFixture volume, SourceTree source) : ICla
     private static readonly TreeOptions Everything = new() { FileTimes = TimeRule.Exact, DirectoryTimes = TimeRule.Exact };
 
     [Fact]
-    public void Tar_extracts_and_reads_20000_files()
+    public void Tar_extracts_and_reads_8000_files()
     {
         Tool.Require("tar");
         using var sides = volume.NewSides("tar");
@@ -43,7 +43,7 @@ public sealed class ArchiveTests(VolumeFixture volume, SourceTree source) : ICla
     }
 
     [Fact]
-    public void Cp_copies_20000_files_there_and_within()
+    public void Cp_copies_8000_files_there_and_within()
     {
         Tool.Require("cp");
         using var sides = volume.NewSides("cp");
@@ -57,7 +57,7 @@ public sealed class ArchiveTests(VolumeFixture volume, SourceTree source) : ICla
     }
 
     [Fact]
-    public void Rsync_transfers_20000_files_and_then_nothing()
+    public void Rsync_transfers_8000_files_and_then_nothing()
     {
         Tool.Require("rsync");
         using var sides = volume.NewSides("rsync");

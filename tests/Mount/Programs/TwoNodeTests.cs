@@ -54,12 +54,17 @@ public sealed class TwoNodeTests(VolumeFixture volume)
     }
 
     [Fact]
-    public void No_stale_name_or_attribute_is_seen()
+    public void No_stale_name_or_attribute_is_seen() => CheckForStale(steps: 1200);
+
+    [Fact]
+    [Trait("Category", "Soak")]
+    public void No_stale_name_or_attribute_is_seen_for_long() => CheckForStale(steps: 20_000);
+
+    private void CheckForStale(int steps)
     {
-        const int Steps = 3000;
         using var sides = volume.NewSides("stale");
         var check = new StaleCheck(sides.Subject, sides.SubjectOnSecond, seed: 20261121);
-        for (int step = 0; step < Steps; step++)
+        for (int step = 0; step < steps; step++)
         {
             check.Step();
         }
