@@ -44,6 +44,7 @@ public sealed class VolumeClient : IDisposable
         Session.Silent += DropPages;
         Grants = new GrantPool(Session, memory);
         _arena = new SegmentArena(memory);
+        Session.TakenOver = granted => Grants.TakeOver(granted, _arena.InheritedReservedBytes);
         var table = new FileTable(memory, _arena);
         var layouts = new LayoutLoader(Session);
         _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Attributes, Lost, _work);

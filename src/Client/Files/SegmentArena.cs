@@ -1,4 +1,6 @@
+using System.Numerics;
 using EphemeralFs.Client.State;
+using EphemeralFs.Core;
 
 namespace EphemeralFs.Client.Files;
 
@@ -34,6 +36,9 @@ public sealed class SegmentArena
 
     /// <summary>Segments that a predecessor left dirty, to be attached to their files.</summary>
     public List<int> Inherited { get; } = [];
+
+    /// <summary>Quota bytes that are reserved for what a predecessor left dirty.</summary>
+    public long InheritedReservedBytes => Inherited.Where(index => Header(index).State != SegmentState.Free).Sum(index => (long)BitOperations.PopCount(Header(index).ReservedPages) * Limits.PageSizeBytes);
 
     /// <summary>Bytes that unflushed segments occupy.</summary>
     public long UsedBytes => (long)(_memory.SegmentCount - FreeCount) * NodeMemory.SegmentBytes;

@@ -100,6 +100,20 @@ public sealed class GrantPool(MetadataSession session, NodeMemory memory)
         }
     }
 
+    /// <summary>
+    /// A daemon takes the session over from one that died. What that one had in hand may be wrong by what it was about to note: answers that it did not live to hear,
+    /// reservations that it made or gave back. The server knows what is granted, and nothing is under way.
+    /// </summary>
+    /// <param name="grantedBytes">What the server has granted and no commit has used.</param>
+    /// <param name="reservedBytes">What of it is reserved for unflushed bytes.</param>
+    internal void TakeOver(ulong grantedBytes, long reservedBytes)
+    {
+        lock (_lock)
+        {
+            memory.Header.UnusedGrantBytes = (long)grantedBytes - reservedBytes;
+        }
+    }
+
     /// <summary>The session has ended, and its grants with it.</summary>
     internal void EndSession()
     {

@@ -109,6 +109,9 @@ public sealed class MetadataSession : IDisposable
     /// </summary>
     public Func<Status, Task> Ended { get; set; } = static _ => Task.CompletedTask;
 
+    /// <summary>Runs when the session of a daemon before this one was resumed and nothing has been asked under it yet: how many quota bytes it has.</summary>
+    public Action<ulong>? TakenOver { get; set; }
+
     /// <summary>Raised when another session was opened after that; not OK: it was refused for good.</summary>
     public event Action<Status>? Reopened;
 
@@ -333,6 +336,11 @@ public sealed class MetadataSession : IDisposable
             Confirm(sentMs);
             if (resumed is not null)
             {
+                if (_opened is { Task.IsCompleted: false })
+                {
+                    TakenOver?.Invoke(reply.GrantBytes);
+                }
+
                 return;
             }
 

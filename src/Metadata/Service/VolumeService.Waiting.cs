@@ -469,11 +469,14 @@ internal sealed partial class VolumeService
 
         Bind(session, call.Peer);
         call.Reply(new OpenSessionReply(
-            session.State.Id, session.State.Epoch, Id, (uint)_options.SessionTimeoutMs, _state.Inodes.Find(Ino.Root)!.Attributes));
+            session.State.Id, session.State.Epoch, Id, (uint)_options.SessionTimeoutMs, _state.Inodes.Find(Ino.Root)!.Attributes, session.State.GrantBytes));
         return Status.OK;
     }
 
-    /// <summary>Call-backs go to this connection from now on; recalls that are not under way on it are sent.</summary>
+    /// <summary>
+    /// The session's requests come, and call-backs go, by this connection from now on; recalls that are not under way on it are sent. What is still under way on an
+    /// older one is refused: it may be a dead daemon's, after whose last change its successor has asked.
+    /// </summary>
     private void Bind(SessionRuntime session, RpcPeer peer)
     {
         if (session.Peer == peer)

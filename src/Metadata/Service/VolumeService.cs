@@ -336,12 +336,16 @@ internal sealed partial class VolumeService : IDisposable
             return call.Header.Epoch < session.State.Epoch ? Status.StaleEpoch : Status.BadRequest;
         }
 
-        session.LastSeenMs = NowMs;
         if (session.Peer is not { IsConnected: true })
         {
             Bind(session, call.Peer);
         }
+        else if (session.Peer != call.Peer)
+        {
+            return Status.Unavailable;
+        }
 
+        session.LastSeenMs = NowMs;
         return Status.OK;
     }
 

@@ -29,12 +29,14 @@ public readonly record struct OpenSessionRequest(string Volume, string Node, ulo
 /// <param name="Volume">Volume id.</param>
 /// <param name="TimeoutMs">The session expires when no request renews it for this long.</param>
 /// <param name="Root">Attributes of the root directory.</param>
+/// <param name="GrantBytes">Quota bytes that the session has been granted and that no commit has used: what its node has in hand or has reserved for unflushed bytes.</param>
 public readonly record struct OpenSessionReply(
     ulong Session,
     uint Epoch,
     uint Volume,
     uint TimeoutMs,
-    InodeAttributes Root)
+    InodeAttributes Root,
+    ulong GrantBytes)
     : IWireMessage<OpenSessionReply>
 {
     public void Write(ref WireWriter w)
@@ -44,9 +46,10 @@ public readonly record struct OpenSessionReply(
         w.U32(Volume);
         w.U32(TimeoutMs);
         w.Attributes(Root);
+        w.U64(GrantBytes);
     }
 
-    public static OpenSessionReply Read(ref WireReader r) => new(r.U64(), r.U32(), r.U32(), r.U32(), r.Attributes());
+    public static OpenSessionReply Read(ref WireReader r) => new(r.U64(), r.U32(), r.U32(), r.U32(), r.Attributes(), r.U64());
 }
 
 /// <summary>Keeps the session of the header alive.</summary>

@@ -74,6 +74,7 @@ internal sealed class MiniCluster : IDisposable
     public async Task EndSessionAsync(CallHeader session)
     {
         using var admin = new RpcClient(MetadataEndpoint);
+        Assert.Equal(Status.OK, (await admin.CallAsync<OpenSessionRequest, OpenSessionReply>(new("v", "node", session.Session, session.Epoch))).Status);
         Assert.Equal(Status.OK, (await admin.CallAsync<CloseSessionRequest, Empty>(default, session)).Status);
     }
 

@@ -22,6 +22,28 @@ public class SessionTests : MetadataFixture
         Assert.Equal(Status.UnknownSession, await node.TryResumeAsync());
     }
 
+    /// <summary>What a dead daemon had sent may still lie in the server's socket when its successor has resumed the session.</summary>
+    [Fact]
+    public async Task A_session_that_was_resumed_is_asked_by_its_newest_connection_only()
+    {
+        var dead = await NodeAsync();
+        Assert.Equal(0UL, dead.Session.GrantBytes);
+        var grant = (await dead.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(1 << 20, 16, 0))).Value;
+        var create = new CreateRequest(Ino.Root, grant.FirstInode, TestNode.Name("f"), 0x81A4, 0, 0, 1, OpenFlags.Exclusive | OpenFlags.Write);
+        Assert.Equal(Status.OK, (await dead.CallAsync<CreateRequest, CreateReply>(create)).Status);
+        var commit = new CommitRequest(grant.FirstInode, CommitFlags.HasInline, 3, [], new byte[] { 1, 2, 3 });
+        var charged = (await dead.CallAsync<CommitRequest, CommitReply>(commit)).Value.ChargedBytes;
+        Assert.True(charged > 0);
+
+        using var client = new RpcClient(Host.Endpoint);
+        var resumed = await client.CallAsync<OpenSessionRequest, OpenSessionReply>(new("tmp", "node", dead.Session.Session, dead.Session.Epoch));
+        Assert.Equal(grant.Bytes - charged, resumed.Value.GrantBytes);
+        Assert.Equal(Status.Unavailable, (await dead.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name("f")))).Status);
+        Assert.Equal(Status.Unavailable, (await dead.ReadAsync<RenewSessionRequest, Empty>(default)).Status);
+        var header = new CallHeader(dead.Session.Session, dead.Session.Epoch);
+        Assert.Equal(Status.OK, (await client.CallAsync<LookupRequest, EntryReply>(new(Ino.Root, TestNode.Name("f")), header)).Status);
+    }
+
     [Fact]
     public async Task Only_known_volumes_have_sessions()
     {

@@ -194,10 +194,7 @@ internal sealed class Oracle(LeaseModel model)
         }
     }
 
-    /// <summary>
-    /// What is used and granted fits, and no node has more than it was granted, but for a page for each daemon that died between a commit and its answer: the next
-    /// one commits the same bytes again, which costs nothing, and so keeps the reservation.
-    /// </summary>
+    /// <summary>What is used and granted fits, and no node has more than it was granted.</summary>
     public void CheckQuota(VolumeState state)
     {
         var granted = 0UL;
@@ -212,7 +209,7 @@ internal sealed class Oracle(LeaseModel model)
         {
             if (!node.IsFenced && state.Sessions.TryGetValue(node.Session, out var session))
             {
-                Require(node.UnusedGrantBytes <= (long)session.GrantBytes + ((node.Daemons - 1) * Limits.PageSizeBytes), $"{node.Name} has {node.UnusedGrantBytes} bytes of grant, the server gave it {session.GrantBytes}");
+                Require(node.UnusedGrantBytes <= (long)session.GrantBytes, $"{node.Name} has {node.UnusedGrantBytes} bytes of grant, the server gave it {session.GrantBytes}");
             }
         }
     }
