@@ -68,7 +68,7 @@ public sealed class VolumeClient : IDisposable
     /// <summary>What the node itself caches of attributes.</summary>
     public AttributeCache Attributes { get; }
 
-    /// <summary>Directories of which it knows every name.</summary>
+    /// <summary>Names of which the node knows what they are.</summary>
     public KnownNames Names { get; }
 
     /// <summary>Open files.</summary>

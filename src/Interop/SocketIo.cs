@@ -7,9 +7,6 @@ namespace EphemeralFs.Interop;
 /// <summary>Sending and receiving on a blocking socket as .NET's Socket cannot: without blocking for one call, and without being woken for nothing.</summary>
 public static partial class SocketIo
 {
-    private const int MSG_DONTWAIT = 0x40;
-    private const int MSG_NOSIGNAL = 0x4000;
-    private const int SOL_SOCKET = 1;
     private const int SO_SNDBUFFORCE = 32;
 
     /// <summary>Sends up to two buffers as one message.</summary>
@@ -19,13 +16,13 @@ public static partial class SocketIo
         fixed (byte* a = first)
         fixed (byte* b = second)
         {
-            var vectors = stackalloc IoVec[2];
-            vectors[0] = new IoVec { iov_base = a, iov_len = (nuint)first.Length };
-            vectors[1] = new IoVec { iov_base = b, iov_len = (nuint)second.Length };
-            var message = new MsgHdr { msg_iov = vectors, msg_iovlen = second.IsEmpty ? 1u : 2u };
+            var vectors = stackalloc UnixSocketNative.IoVec[2];
+            vectors[0] = new UnixSocketNative.IoVec { Base = a, Length = (nuint)first.Length };
+            vectors[1] = new UnixSocketNative.IoVec { Base = b, Length = (nuint)second.Length };
+            var message = new UnixSocketNative.MsgHdr { Iov = vectors, IovCount = second.IsEmpty ? 1u : 2u };
             while (true)
             {
-                var sent = sendmsg(socket.SafeHandle, &message, MSG_NOSIGNAL | (block ? 0 : MSG_DONTWAIT));
+                var sent = sendmsg(socket.SafeHandle, &message, UnixSocketNative.MSG_NOSIGNAL | (block ? 0 : UnixSocketNative.MSG_DONTWAIT));
                 if (sent >= 0)
                 {
                     return sent;
@@ -59,7 +56,7 @@ public static partial class SocketIo
                     return -failure;
                 }
 
-                var received = recv(socket.SafeHandle, first, (nuint)target.Length, MSG_DONTWAIT);
+                var received = recv(socket.SafeHandle, first, (nuint)target.Length, UnixSocketNative.MSG_DONTWAIT);
                 if (received >= 0)
                 {
                     return (int)received;
@@ -77,7 +74,7 @@ public static partial class SocketIo
     /// <summary>Enlarges the send buffer beyond <c>net.core.wmem_max</c> where the process may (CAP_NET_ADMIN); otherwise up to it.</summary>
     public static unsafe void SetSendBuffer(Socket socket, int bytes)
     {
-        if (setsockopt(socket.SafeHandle, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(int)) != 0)
+        if (setsockopt(socket.SafeHandle, UnixSocketNative.SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(int)) != 0)
         {
             socket.SendBufferSize = bytes;
         }
@@ -88,7 +85,7 @@ public static partial class SocketIo
     {
         UnixSocketNative.UCred credentials;
         var length = (uint)sizeof(UnixSocketNative.UCred);
-        return getsockopt(socket.SafeHandle, SOL_SOCKET, UnixSocketNative.SO_PEERCRED, &credentials, &length) == 0 ? credentials.Pid : 0;
+        return getsockopt(socket.SafeHandle, UnixSocketNative.SOL_SOCKET, UnixSocketNative.SO_PEERCRED, &credentials, &length) == 0 ? credentials.Pid : 0;
     }
 
     /// <summary>The descriptor stays this socket's while it waits, also when another thread disposes of it.</summary>
@@ -114,28 +111,11 @@ public static partial class SocketIo
     private static unsafe partial nint recv(SafeHandle fd, byte* buffer, nuint length, int flags);
 
     [LibraryImport("libc", SetLastError = true)]
-    private static unsafe partial nint sendmsg(SafeHandle fd, MsgHdr* message, int flags);
+    private static unsafe partial nint sendmsg(SafeHandle fd, UnixSocketNative.MsgHdr* message, int flags);
 
     [LibraryImport("libc", SetLastError = true)]
     private static unsafe partial int setsockopt(SafeHandle fd, int level, int name, void* value, uint length);
 
     [LibraryImport("libc", SetLastError = true)]
     private static unsafe partial int getsockopt(SafeHandle fd, int level, int name, void* value, uint* length);
-
-    private unsafe struct IoVec
-    {
-        public void* iov_base;
-        public nuint iov_len;
-    }
-
-    private unsafe struct MsgHdr
-    {
-        public void* msg_name;
-        public uint msg_namelen;
-        public IoVec* msg_iov;
-        public nuint msg_iovlen;
-        public void* msg_control;
-        public nuint msg_controllen;
-        public int msg_flags;
-    }
 }

@@ -1,4 +1,3 @@
-using System.Numerics;
 using EphemeralFs.Client.Blocks;
 using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
@@ -206,15 +205,12 @@ public sealed class FileFlusher(
             }
 
             segments ??= [.. file.Segments.Values.SelectMany(list => list)];
-            grants.Return(Reserved(segments));
+            grants.Return(arena.ReservedBytes(segments));
             file.Detach(segments);
         }
     }
 
     private static long RoundUpToPages(long bytes) => (bytes + Limits.PageSizeBytes - 1) / Limits.PageSizeBytes * Limits.PageSizeBytes;
-
-    private long Reserved(IReadOnlyCollection<int> segments) =>
-        segments.Sum(index => (long)BitOperations.PopCount(arena.Header(index).ReservedPages) * Limits.PageSizeBytes);
 
     private async ValueTask<Errno> CommitAsync(FileNode file, List<int> segments, CommitFlags lastly)
     {
@@ -319,7 +315,7 @@ public sealed class FileFlusher(
             }
 
             file.LearnOwn(result.Value.Attributes);
-            grants.Return(Reserved(done) - (long)result.Value.ChargedBytes);
+            grants.Return(arena.ReservedBytes(done) - (long)result.Value.ChargedBytes);
             file.Detach(done);
         }
 

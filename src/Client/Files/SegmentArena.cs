@@ -38,7 +38,7 @@ public sealed class SegmentArena
     public List<int> Inherited { get; } = [];
 
     /// <summary>Quota bytes that are reserved for what a predecessor left dirty.</summary>
-    public long InheritedReservedBytes => Inherited.Where(index => Header(index).State != SegmentState.Free).Sum(index => (long)BitOperations.PopCount(Header(index).ReservedPages) * Limits.PageSizeBytes);
+    public long InheritedReservedBytes => ReservedBytes(Inherited.Where(index => Header(index).State != SegmentState.Free));
 
     /// <summary>Bytes that unflushed segments occupy.</summary>
     public long UsedBytes => (long)(_memory.SegmentCount - FreeCount) * NodeMemory.SegmentBytes;
@@ -62,6 +62,10 @@ public sealed class SegmentArena
 
     /// <summary>The header of a segment.</summary>
     public ref SegmentHeader Header(int index) => ref _memory.Segment(index);
+
+    /// <summary>Quota bytes that are reserved for segments.</summary>
+    public long ReservedBytes(IEnumerable<int> segments) =>
+        segments.Sum(index => (long)BitOperations.PopCount(Header(index).ReservedPages) * Limits.PageSizeBytes);
 
     /// <summary>The bytes of a segment.</summary>
     public Span<byte> Data(int index) => _memory.Data(index);
