@@ -34,7 +34,7 @@ public sealed class VolumeClient : IDisposable
         RpcClientOptions? rpc = null)
     {
         var time = rpc?.Time ?? TimeProvider.System;
-        Leases = new LeaseTable(new LeaseLog(memory), () => Session!.LeaseMs, time);
+        Leases = new LeaseTable(new LeaseLog(memory), () => Math.Min(Limits.KernelLeaseMs, Session!.LeaseMs), time);
         Lost = new LostLog(memory);
         _kernel = kernel;
         Attributes = new AttributeCache(Leases, () => Session!.LeaseMs);

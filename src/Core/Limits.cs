@@ -61,10 +61,16 @@ public static class Limits
     public const int SessionTimeoutMs = 20_000;
 
     /// <summary>
-    /// How long a kernel may use names and attributes that its node has leased without asking the node again. Well below <see cref="SessionTimeoutMs"/>: when a
-    /// silent node's session is ended, what its kernel cached has expired.
+    /// How long a node and its kernel together may use names and attributes that the node has leased without asking the server again. Well below
+    /// <see cref="SessionTimeoutMs"/>: when a silent node's session is ended, what its kernel cached has expired.
     /// </summary>
     public const int LeaseMs = 10_000;
+
+    /// <summary>
+    /// How long a kernel may use them without asking the node again, which usually knows. After a restart of the metadata server other nodes' changes wait until
+    /// what a kernel cannot drop has expired: with what a rename adds this must end twice within <see cref="SessionTimeoutMs"/>.
+    /// </summary>
+    public const int KernelLeaseMs = 4_000;
 
     /// <summary>
     /// The same for names of a directory that other sessions cache too. Two nodes that change one directory at the same time each hold its lock in their

@@ -45,7 +45,7 @@ public sealed class LeaseTable
     private TellingGroup _group = new();
 
     /// <param name="log">Where what is told is kept for a successor; what a predecessor told is taken over.</param>
-    /// <param name="leaseMs">For how many milliseconds the kernel may be told something: <see cref="Limits.LeaseMs"/> at most.</param>
+    /// <param name="leaseMs">For how many milliseconds the kernel may be told something: <see cref="Limits.KernelLeaseMs"/> at most.</param>
     /// <param name="time">The clock, the system's by default.</param>
     public LeaseTable(LeaseLog log, Func<int> leaseMs, TimeProvider? time = null)
     {
@@ -157,7 +157,7 @@ public sealed class LeaseTable
 
         lock (_lock)
         {
-            SetName(parent, name, _time.NowMs() + Limits.LeaseMs + Limits.LeaseAnswerMs);
+            SetName(parent, name, _time.NowMs() + Limits.KernelLeaseMs + Limits.LeaseAnswerMs);
         }
     }
 

@@ -17,7 +17,7 @@ public sealed class AttributeCacheTests : IDisposable
 
     public AttributeCacheTests()
     {
-        _leases = new LeaseTable(new LeaseLog(_memory.Map()), static () => Limits.LeaseMs, TimeProvider.System);
+        _leases = new LeaseTable(new LeaseLog(_memory.Map()), static () => Limits.KernelLeaseMs, TimeProvider.System);
         _cache = new AttributeCache(_leases, static () => Limits.LeaseMs);
     }
 

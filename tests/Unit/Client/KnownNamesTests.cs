@@ -19,7 +19,7 @@ public sealed class KnownNamesTests : IDisposable
 
     public KnownNamesTests()
     {
-        _leases = new LeaseTable(new LeaseLog(_memory.Map()), static () => Limits.LeaseMs, _time);
+        _leases = new LeaseTable(new LeaseLog(_memory.Map()), static () => Limits.KernelLeaseMs, _time);
         _names = new KnownNames(_leases, static () => Limits.LeaseMs, _time);
     }
 

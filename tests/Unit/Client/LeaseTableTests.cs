@@ -24,8 +24,8 @@ public sealed class LeaseTableTests : IDisposable
     {
         using (var telling = _table.Tell(_table.Ask().With(Sole)))
         {
-            Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory, "a"u8));
-            Assert.Equal(Limits.LeaseMs, telling.AttributesMs(File));
+            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(Limits.KernelLeaseMs, telling.AttributesMs(File));
         }
 
         using (var telling = _table.Tell(_table.Ask().With(FrameFlags.NamesShared)))
@@ -56,12 +56,12 @@ public sealed class LeaseTableTests : IDisposable
         {
             Assert.Equal(0, telling.NameMs(Directory, "a"u8));
             Assert.Equal(0, telling.AttributesMs(File));
-            Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory + 2, "a"u8));
+            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory + 2, "a"u8));
         }
 
         using (var telling = _table.Tell(attributes))
         {
-            Assert.Equal(Limits.LeaseMs, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory, "a"u8));
             Assert.Equal(0, telling.AttributesMs(File));
         }
 
@@ -175,5 +175,5 @@ public sealed class LeaseTableTests : IDisposable
         Assert.True(_table.Count <= 1 << 19);
     }
 
-    private LeaseTable Successor() => new(new LeaseLog(_memory.Map()), () => Limits.LeaseMs);
+    private LeaseTable Successor() => new(new LeaseLog(_memory.Map()), () => Limits.KernelLeaseMs);
 }
