@@ -1,4 +1,7 @@
 using System.Globalization;
+using EphemeralFs.FuseMount.Keeper;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Tests.Mount.Faults;
 
@@ -52,6 +55,30 @@ internal sealed class SoakCluster : IDisposable
 
     /// <summary>Operations of programs that wait for their answer now, on both mounts.</summary>
     public int InFlight() => Waiting(First) + Waiting(Second);
+
+    /// <summary>
+    /// Whether both the keeper and the daemon of a node have its mount now, so that either of them may die. While a new one has not got it yet from the other, the
+    /// other is the only one that has it.
+    /// </summary>
+    public bool IsHeldTwice(string node)
+    {
+        string sockets = Path.Combine(cluster.State, "nodes", node);
+        try
+        {
+            var kept = KeeperControl.Status(Path.Combine(sockets, "keeper.sock"));
+            if (kept is not { State: KeeperState.Running, DaemonConnected: true, Entries.Count: 1 })
+            {
+                return false;
+            }
+        }
+        catch (KeeperException)
+        {
+            return false; // it is being started
+        }
+        using var daemon = new RpcClient(Endpoint.Unix(Path.Combine(sockets, "node.sock")));
+        var status = daemon.CallAsync<NodeStatusRequest, NodeStatusReply>(default, timeoutMs: 1000).AsTask().GetAwaiter().GetResult();
+        return status is { IsOk: true, Value.Mounts.Length: 1 };
+    }
 
     /// <inheritdoc cref="TestCluster.KeepLogs"/>
     public string KeepLogs(string name) => cluster.KeepLogs(name);

@@ -29,7 +29,7 @@ public sealed class BackPressureTests(ITestOutputHelper output)
 
     private void Write(int writers, int eachMiB)
     {
-        using var cluster = new LimitCluster(SmallCaches, "--capacity", $"{(writers * eachMiB / 2) + 2048}M");
+        using var cluster = new LimitCluster(SmallCaches, "--capacity", $"{(writers * eachMiB) + 2048}M");
         var start = cluster.Costs();
         // Each writer's bytes are its own and differ from block to block; each file is compared when all of it is there.
         using var program = new Command(cluster.First, 1200, Tool.Python, "-c", $$"""
