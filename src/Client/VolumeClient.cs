@@ -90,7 +90,12 @@ public sealed class VolumeClient : IDisposable
     public (long Used, long Capacity) WriteBackBytes => (_arena.UsedBytes, _arena.CapacityBytes);
 
     /// <summary>Opens the session, or resumes the one in memory.</summary>
-    public ValueTask<Status> OpenAsync() => Session.OpenAsync();
+    public async ValueTask<Status> OpenAsync()
+    {
+        var status = await Session.OpenAsync();
+        Files.Closed.Begin();
+        return status;
+    }
 
     /// <summary>Commits what is unflushed and ends the session.</summary>
     public async ValueTask<Errno> CloseAsync()

@@ -51,8 +51,10 @@ public sealed class ClosedHandles : IDisposable
         _closing = [.. table.ClosedByPredecessor];
         _time = time;
         _timer = time.CreateTimer(_ => OnTimer(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
-        Schedule();
     }
+
+    /// <summary>The session may be used: closes what a predecessor had not closed yet.</summary>
+    public void Begin() => Schedule();
 
     /// <summary>A program has closed a handle: it is kept if that is worth it, else closed soon.</summary>
     public void Close(ulong handle, ulong ino)

@@ -26,7 +26,7 @@ public sealed class MetadataSession : IDisposable
     private readonly TimeProvider _time;
     private readonly ITimer _renewal;
     private readonly ITimer _watchdog;
-    private TaskCompletionSource<Status>? _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<Status> _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _lastSentMs;
     private long _confirmedMs;
     private int _timeoutMs = Limits.SessionTimeoutMs;
@@ -38,6 +38,7 @@ public sealed class MetadataSession : IDisposable
     private volatile Identity? _current; // null while there is no session
     private TaskCompletionSource<Identity?>? _opening; // set while one is being opened, or is going to be
     private volatile bool _disposed;
+    private volatile bool _isObeying; // recalls: before that nothing is asked under the session, because they come with the first connection
 
     /// <summary>Prepares a session; <see cref="OpenAsync"/> opens it.</summary>
     /// <param name="endpoint">The volume's metadata server.</param>
@@ -131,9 +132,9 @@ public sealed class MetadataSession : IDisposable
     public async ValueTask<Status> OpenAsync()
     {
         // Connecting opens the session; a refusal is final, an absent server is waited for.
-        var opened = _opened!;
-        _ = ConnectAsync(opened);
-        var status = await opened.Task;
+        _isObeying = true;
+        _ = ConnectAsync();
+        var status = await _opened.Task;
         if (status != Status.NoSuchVolume)
         {
             var period = TimeSpan.FromMilliseconds(_renewEveryMs);
@@ -243,7 +244,7 @@ public sealed class MetadataSession : IDisposable
         _client.Dispose();
     }
 
-    private async Task ConnectAsync(TaskCompletionSource<Status> opened) => opened.TrySetResult(await _client.ConnectAsync(_deadlineMs));
+    private async Task ConnectAsync() => _opened.TrySetResult(await _client.ConnectAsync(_deadlineMs));
 
     private static TaskCompletionSource<Identity?> NewOpening() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -277,9 +278,10 @@ public sealed class MetadataSession : IDisposable
         lock (_lock)
         {
             resumed = _current;
-            if (_disposed || (resumed is null && _opening is null))
+            if (_disposed || !_isObeying || (resumed is null && _opening is null))
             {
-                return false; // what belonged to the ended session is not written off yet
+                // What obeys recalls is not put together yet, or what belonged to the ended session is not written off.
+                return false;
             }
 
             request = new OpenSessionRequest(_volume, _node, _memory.Header.Session, _memory.Header.Epoch);
@@ -312,7 +314,7 @@ public sealed class MetadataSession : IDisposable
 
         if (status != Status.Unavailable)
         {
-            Interlocked.Exchange(ref _opened, null)?.TrySetResult(status);
+            _opened.TrySetResult(status);
         }
 
         return status == Status.OK;
@@ -336,7 +338,7 @@ public sealed class MetadataSession : IDisposable
             Confirm(sentMs);
             if (resumed is not null)
             {
-                if (_opened is { Task.IsCompleted: false })
+                if (!_opened.Task.IsCompleted)
                 {
                     TakenOver?.Invoke(reply.GrantBytes);
                 }

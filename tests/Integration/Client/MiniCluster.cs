@@ -126,6 +126,15 @@ internal sealed class TestNode : IKernelCache, IDisposable
         Volume = Open();
     }
 
+    /// <summary>The same, and something happens when the other one is there and has not begun to obey.</summary>
+    public async Task RestartAsync(Func<VolumeClient, Task> beforeOpening)
+    {
+        Volume.Dispose();
+        Volume = Prepare();
+        await beforeOpening(Volume);
+        Opened = await Volume.OpenAsync();
+    }
+
     /// <summary>Ends the session at the server and has the node find out; completes when it has another one.</summary>
     public async Task<IReadOnlyList<LostFile>> LoseSessionAsync()
     {
@@ -218,9 +227,14 @@ internal sealed class TestNode : IKernelCache, IDisposable
         _memory.Dispose();
     }
 
-    private unsafe VolumeClient Open()
+    private VolumeClient Open()
     {
-        var volume = new VolumeClient(
+        var volume = Prepare();
+        Opened = volume.OpenAsync().AsTask().GetAwaiter().GetResult();
+        return volume;
+    }
+
+    private unsafe VolumeClient Prepare() => new(
             _cluster.MetadataEndpoint,
             "v",
             _name,
@@ -228,7 +242,4 @@ internal sealed class TestNode : IKernelCache, IDisposable
             new BlockStore(_servers, new BlockCache(8 << 20), 10_000),
             this,
             10_000);
-        Opened = volume.OpenAsync().AsTask().GetAwaiter().GetResult();
-        return volume;
-    }
 }

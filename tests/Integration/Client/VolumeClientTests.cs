@@ -123,6 +123,36 @@ public sealed class VolumeClientTests
         Assert.Equal(data, await b.Read(await b.Open("f"), 0, data.Length));
     }
 
+    /// <summary>
+    /// With the first connection come recalls, which are obeyed by what is not there yet while a daemon starts: kernels kept old pages when one connected too early, to
+    /// close what its predecessor had not.
+    /// </summary>
+    [Fact]
+    public async Task ASuccessorIsAskedNothingBeforeItObeys()
+    {
+        using var cluster = new MiniCluster();
+        using var a = cluster.NewNode("a");
+        using var b = cluster.NewNode("b");
+        await a.Close(await a.Create("closed"));
+        var read = await a.Create("f");
+        var written = await b.Open("f", HandleFlags.Write);
+        Task? write = null;
+        await a.RestartAsync(async volume =>
+        {
+            a.Invalidated.Clear();
+            var early = volume.Session.QueryAsync<GetAttrRequest, EntryReply>(new(Ino.Root)).AsTask();
+            write = b.Write(written, 0, [1, 2, 3]);
+            await Task.WhenAny(write, early, Task.Delay(300)); // to see that nothing happens
+            Assert.False(early.IsCompleted);
+            Assert.False(write.IsCompleted);
+            Assert.Empty(a.Invalidated);
+        });
+        Assert.Equal(Status.OK, a.Opened);
+        await write!;
+        Assert.NotEmpty(a.Invalidated);
+        Assert.Equal([1, 2, 3], await a.Read(read, 0, 10));
+    }
+
     [Fact]
     public async Task TheQuotaIsExact()
     {
