@@ -47,7 +47,7 @@ public sealed class VolumeClient : IDisposable
         Session.TakenOver = granted => Grants.TakeOver(granted, _arena.InheritedReservedBytes);
         var table = new FileTable(memory, _arena);
         var layouts = new LayoutLoader(Session);
-        _flusher = new FileFlusher(Session, _arena, Grants, blocks, layouts, table, Attributes, Lost, _work);
+        _flusher = new FileFlusher(Session, _arena, Grants, blocks, Placement, layouts, table, Attributes, Lost, _work);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
         Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Names, Lost);
@@ -61,6 +61,9 @@ public sealed class VolumeClient : IDisposable
 
     /// <summary>Inode numbers, block numbers and quota in hand.</summary>
     public GrantPool Grants { get; }
+
+    /// <summary>Where new blocks go.</summary>
+    public Placement Placement { get; } = new();
 
     /// <summary>What the kernel may cache of names and attributes.</summary>
     public LeaseTable Leases { get; }

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace EphemeralFs.Core;
 
-/// <summary>Sizes as people write them: <c>512</c>, <c>64K</c>, <c>256M</c>, <c>2G</c>, <c>1T</c> (powers of 1024; <c>KiB</c>, <c>MB</c> … accepted).</summary>
+/// <summary>Sizes as people write them: <c>512</c>, <c>64K</c>, <c>256M</c>, <c>2G</c>, <c>1T</c> (powers of 1024; <c>KiB</c>, <c>Ki</c>, <c>MB</c> … accepted).</summary>
 public static class ByteSize
 {
     /// <summary>Parses a size in bytes. False when the text is no size or exceeds 2^63−1.</summary>
@@ -16,10 +16,10 @@ public static class ByteSize
         }
 
         var digits = text.TakeWhile(char.IsAsciiDigit).Count();
-        var unit = text[digits..].Trim().ToUpperInvariant().Replace("IB", "", StringComparison.Ordinal);
+        var unit = text[digits..].Trim().ToUpperInvariant();
         if (unit.Length > 1)
         {
-            unit = unit.TrimEnd('B');
+            unit = unit.TrimEnd('B').TrimEnd('I');
         }
 
         var shift = unit switch { "" or "B" => 0, "K" => 10, "M" => 20, "G" => 30, "T" => 40, "P" => 50, _ => -1 };

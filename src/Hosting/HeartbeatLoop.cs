@@ -36,6 +36,9 @@ public sealed class HeartbeatLoop : IAsyncDisposable
     /// <summary>The view has changed, in anything but the age of the heartbeats. Called on a pool thread, one at a time.</summary>
     public event Action<ServerStatus[]>? ViewChanged;
 
+    /// <summary>What is said of the volumes that this node has mounted came with an answer, by their names. Called as <see cref="ViewChanged"/>, for each answer.</summary>
+    public event Action<Label[]>? HintsTold;
+
     /// <summary>The last view.</summary>
     public ServerStatus[] View => _view;
 
@@ -76,6 +79,11 @@ public sealed class HeartbeatLoop : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        if (_stop.IsCancellationRequested)
+        {
+            return; // disposed before
+        }
+
         await _stop.CancelAsync().ConfigureAwait(false);
         await _loop.ConfigureAwait(false);
         _client.Dispose();
@@ -116,6 +124,7 @@ public sealed class HeartbeatLoop : IAsyncDisposable
                     // Off the connection's receive thread before anybody is called.
                     await Task.Yield();
                     Publish(result.Value.Servers);
+                    HintsTold?.Invoke(result.Value.Hints);
                     _registered.TrySetResult(result.Value.Id);
                 }
 

@@ -83,7 +83,7 @@ public sealed class MetadataHost : IDisposable
 
     /// <summary>Values to watch.</summary>
     public IEnumerable<(string Name, string Labels, double Value)> Metrics() =>
-        _service.Counters.Metrics().Concat(_service.Volumes.SelectMany(v => v.Metrics()));
+        _service.Counters.Metrics().Concat(_service.Metrics()).Concat(_service.Volumes.SelectMany(v => v.Metrics()));
 
     /// <summary>The state of a volume as canonical bytes, for tests and debugging; null when there is no such volume.</summary>
     public byte[]? Dump(uint volume) => _service.Volumes.FirstOrDefault(v => v.Id == volume)?.Dump();

@@ -5,10 +5,14 @@ using System.Net.Sockets;
 namespace EphemeralFs.Rpc;
 
 /// <summary>Where a role serves: <c>unix:/path/to.sock</c> or <c>tcp:127.0.0.1:7001</c> (IPv6 as <c>tcp:[::1]:7001</c>; port 0 = any free port).</summary>
+/// <remarks>To connect, a name does as well as an address (<c>tcp:controller:7001</c>): it is resolved for each connection.</remarks>
 public sealed record Endpoint
 {
     /// <summary>sockaddr_un holds 108 bytes with the final NUL, <c>unix(7)</c>.</summary>
     public const int UnixPathMaxBytes = 107;
+
+    private static readonly System.Buffers.SearchValues<char> NameCharacters =
+        System.Buffers.SearchValues.Create("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.");
 
     private Endpoint(string text, EndPoint address)
     {
@@ -58,6 +62,10 @@ public sealed record Endpoint
         {
             endpoint = new Endpoint(text, address);
         }
+        else if (text?.StartsWith("tcp:", StringComparison.Ordinal) == true && TryParseName(text[4..], out var name))
+        {
+            endpoint = new Endpoint(text, name);
+        }
         else
         {
             error = $"endpoint '{text}' is neither unix:/PATH nor tcp:ADDRESS:PORT";
@@ -67,4 +75,16 @@ public sealed record Endpoint
     }
 
     public override string ToString() => Text;
+
+    /// <summary>A DNS name and a port: not all digits and dots, which is an address with a mistake.</summary>
+    private static bool TryParseName(string text, [NotNullWhen(true)] out DnsEndPoint? name)
+    {
+        var colon = text.IndexOf(':');
+        var isName = colon is > 0 and <= 253
+            && text.AsSpan(0, colon).IndexOfAnyExcept(NameCharacters) < 0
+            && text[..colon].Any(static c => !char.IsAsciiDigit(c) && c != '.')
+            && ushort.TryParse(text.AsSpan(colon + 1), System.Globalization.NumberStyles.None, null, out _);
+        name = isName ? new DnsEndPoint(text[..colon], ushort.Parse(text.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture)) : null;
+        return isName;
+    }
 }

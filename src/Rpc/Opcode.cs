@@ -52,6 +52,7 @@ public enum Opcode : ushort
     DeleteVolume = 0x0151,
     ListVolumes = 0x0152,
     CheckBlocks = 0x0153,
+    CloneVolume = 0x0154,
 
     // Node, called back by the metadata server
     Recall = 0x0180,
@@ -75,10 +76,14 @@ public enum Opcode : ushort
     RemoveVolume = 0x0304,
     GetVolumes = 0x0305,
     ClusterStatus = 0x0306,
+    ChangeVolume = 0x0307,
 
     // Node daemon's control socket
     Mount = 0x0401,
     Unmount = 0x0402,
     NodeStatus = 0x0403,
     Shutdown = 0x0404,
+    Publish = 0x0405,
+    Unpublish = 0x0406,
+    GetPublished = 0x0407,
 }

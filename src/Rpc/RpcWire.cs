@@ -63,7 +63,9 @@ internal sealed class SocketWire : RpcWire
         var unix = endpoint.UnixPath is not null;
         var socket = unix
             ? new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
-            : new Socket(endpoint.Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+            : endpoint.Address is System.Net.DnsEndPoint
+                ? new Socket(SocketType.Stream, ProtocolType.Tcp)
+                : new Socket(endpoint.Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
         {
             // A blocking connect: a socket that was ever used asynchronously stays non-blocking inside, and sends rely on blocking mode.

@@ -31,7 +31,7 @@ internal sealed class RoleProcess(
     {
         var log = paths.Log(name);
         _child = ChildProcess.Start(
-            [.. Self.Command, role, "--listen", _listen, "--metrics", _metrics, "--notify-socket", listener.Path, .. arguments],
+            [.. Self.Command, role, role == "csi" ? "--endpoint" : "--listen", _listen, "--metrics", _metrics, "--notify-socket", listener.Path, .. arguments],
             log);
         var ready = await listener.WaitUntilReadyAsync(_child, $"{role} {name}", log, s_startPatience, stopping).ConfigureAwait(false);
         // The ports that were chosen stay, so that everybody finds it again.

@@ -28,6 +28,12 @@ internal sealed record UpOptions
 
     public string Node { get; init; } = "node-1";
 
+    /// <summary>Where the CSI driver serves, unix:/PATH; "" for no driver.</summary>
+    public string Csi { get; init; } = "";
+
+    /// <summary>Kubelet's directory; "" for none.</summary>
+    public string Kubelet { get; init; } = "";
+
     public string MountOptions { get; init; } = "";
 
     /// <summary>Quota of volume tmp, bytes; 0 for none.</summary>
@@ -97,6 +103,13 @@ internal sealed class Supervisor(UpOptions options, ClusterPaths paths, ILogger 
         await Task.WhenAll([.. servers.Select(s => s.StartAsync(stopping)), node]).ConfigureAwait(false);
         await MakeVolumeAsync(stopping).ConfigureAwait(false);
         await NodeMounts.MountAsync(paths, options.Node, Volume, options.Directory, options.MountOptions).ConfigureAwait(false);
+        if (options.Csi.Length > 0)
+        {
+            List<string> arguments = ["--node", options.Node, "--controller-address", _controller, "--node-socket", paths.NodeSocket(options.Node)];
+            arguments.AddRange(options.Kubelet.Length > 0 ? ["--kubelet", options.Kubelet] : []);
+            await Add("csi", "csi", options.Csi, arguments).StartAsync(stopping).ConfigureAwait(false);
+        }
+
         _roles.ForEach(role => role.Watch());
         _nodes = new NodeWatcher(paths, logger);
         Save();
@@ -119,10 +132,12 @@ internal sealed class Supervisor(UpOptions options, ClusterPaths paths, ILogger 
         await Teardown.RunAsync(paths, removeData: !options.Keep, line => logger.LogWarning("{Problem}", line)).ConfigureAwait(false);
     }
 
-    private RoleProcess Add(string role, string name, int portIndex, IReadOnlyList<string> arguments)
+    private RoleProcess Add(string role, string name, int portIndex, IReadOnlyList<string> arguments) => Add(role, name, ListenOf(name, portIndex), arguments);
+
+    private RoleProcess Add(string role, string name, string listen, IReadOnlyList<string> arguments)
     {
         var process = new RoleProcess(
-            role, name, ListenOf(name, portIndex), options.Metrics, [.. arguments, "--log-level", options.LogLevel], paths, _listener!, logger);
+            role, name, listen, options.Metrics, [.. arguments, "--log-level", options.LogLevel], paths, _listener!, logger);
         process.Changed += Save;
         _roles.Add(process);
         return process;

@@ -76,7 +76,15 @@ internal static class KeeperCommand
         void Stop(PosixSignalContext context)
         {
             context.Cancel = true;
-            keeper.RequestShutdown();
+            if (daemon.Length > 0)
+            {
+                keeper.RequestShutdown();
+            }
+            else
+            {
+                // A daemon that somebody else started goes on, and gives everything to the next keeper.
+                keeper.RequestExit();
+            }
         }
     }
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using EphemeralFs.Cli.Cluster;
 using EphemeralFs.Cli.CommandLine;
+using EphemeralFs.Cli.Roles;
 using EphemeralFs.Core;
 using EphemeralFs.Hosting;
 using EphemeralFs.Hosting.Logging;
@@ -30,8 +31,10 @@ internal static class UpCommand
             Check = value => value.Length <= 5 && int.Parse(value, System.Globalization.CultureInfo.InvariantCulture) <= 64000 ? null : "must be a port up to 64000",
         },
         new("listen", OptionKind.Text, "unix", "unix, or tcp:ADDRESS:PORT as --port does for another address") { ValueName = "ADDRESS", Check = ListenError },
-        CommonOptions.Metrics with { Check = value => value == "off" || (value.EndsWith(":0", StringComparison.Ordinal) && CommonOptions.Metrics.Check!(value) is null) ? null : "must be off or a loopback address with port 0, such as 127.0.0.1:0: each role takes a port of its own" },
+        CommonOptions.Metrics with { Check = value => value is "off" or "localhost:0" or "[::1]:0" || (value.StartsWith("127.", StringComparison.Ordinal) && value.EndsWith(":0", StringComparison.Ordinal) && CommonOptions.Metrics.Check!(value) is null) ? null : "must be off or a loopback address with port 0, such as 127.0.0.1:0: each role takes a port of its own" },
         new("node", OptionKind.Text, "node-1", "Name of the node") { ValueName = "NAME", Check = CommonOptions.NameError },
+        new("csi", OptionKind.Text, null, "Also serve the CSI driver on this socket: unix:/PATH") { ValueName = "unix:PATH", Check = CsiRole.EndpointError },
+        new("kubelet", OptionKind.Path, null, "With --csi: kubelet's directory, to register there") { ValueName = "DIR" },
         new("mount-options", OptionKind.Text, null, "Mount options, separated by commas: ro, nosuid, nodev, noexec, allow_other, nonempty") { ValueName = "OPTIONS", Check = NodeMounts.OptionsError },
         new("size", OptionKind.Size, null, "Quota of volume tmp, bytes [none]") { Check = AboveZero },
         new("inodes", OptionKind.Integer, null, "Quota of volume tmp, files and directories [none]") { ValueName = "N", Check = AboveZero },
@@ -196,6 +199,8 @@ internal static class UpCommand
         Listen = values.Has("port") ? $"tcp:127.0.0.1:{values.Text("port")}" : values.Text("listen"),
         Metrics = values.Text("metrics"),
         Node = values.Text("node"),
+        Csi = values.Has("csi") ? "unix:" + CsiRole.SocketOf(values.Text("csi")) : "",
+        Kubelet = values.Path("kubelet"),
         MountOptions = values.Text("mount-options"),
         VolumeBytes = values.Size("size"),
         VolumeInodes = values.Integer("inodes"),

@@ -28,18 +28,19 @@ internal static class VolumeCommand
         var name = Name();
         var size = new Option<string?>("--size") { HelpName = "SIZE", Description = "Most bytes that may be stored, such as 10G [default: no limit]" };
         var inodes = new Option<string?>("--inodes") { HelpName = "N", Description = "Most files and directories [default: no limit]" };
-        var command = new Command("create", "Make a volume") { name, size, inodes };
+        var hints = new Option<string[]>("--hint") { HelpName = "KEY=VALUE", Description = "How it will be used; may be repeated: tier, concurrency, throughput, latencySensitive, lifetime, copies" };
+        var command = new Command("create", "Make a volume") { name, size, inodes, hints };
         var cluster = new ClusterOptions(command, withController: true);
         command.SetAction((parsed, _) => CallAsync(parsed, cluster, async (client, controller) =>
         {
             var volume = parsed.GetValue(name)!;
             var bytes = Bytes(parsed.GetValue(size));
-            var made = await client.CallAsync<AddVolumeRequest, VolumeStatus>(new(volume, bytes, Count(parsed.GetValue(inodes))), timeoutMs: AnswerMs).ConfigureAwait(false);
+            var made = await client.CallAsync<AddVolumeRequest, VolumeStatus>(new(volume, bytes, Count(parsed.GetValue(inodes)), Hints(parsed.GetValue(hints) ?? [])), timeoutMs: AnswerMs).ConfigureAwait(false);
             if (!made.IsOk)
             {
                 throw made.Status switch
                 {
-                    Status.VolumeExists => new StartupException($"volume {volume} exists with another quota: see 'ephemeralfs volume show {volume}', or choose another name"),
+                    Status.VolumeExists => new StartupException($"volume {volume} exists with another quota or other hints: see 'ephemeralfs volume show {volume}', or choose another name"),
                     Status.NoSuchServer => new StartupException("no metadata server is alive: see 'ephemeralfs status'"),
                     _ when made.Status == Errno.EINVAL.ToStatus() => StartupException.Usage(
                         $"'{volume}' is no volume name: use 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit"),
@@ -149,6 +150,16 @@ internal static class VolumeCommand
     private static ulong Bytes(string? text) => text is null ? 0
         : ByteSize.TryParse(text, out var bytes) && bytes > 0 ? (ulong)bytes
         : throw StartupException.Usage($"--size: '{text}' is no size: give a number with K, M, G or T, such as 10G");
+
+    private static string Hints(string[] pairs)
+    {
+        var wrong = VolumeWish.TryAdd(
+            VolumeWish.None,
+            pairs.Select(pair => pair.IndexOf('=', StringComparison.Ordinal) is > 0 and var at ? KeyValuePair.Create(pair[..at], pair[(at + 1)..]) : KeyValuePair.Create(pair, "")),
+            out var wish);
+        return wrong is null && wish is { LimitBytes: 0, LimitInodes: 0 } ? wish.Hints.ToString()
+            : throw StartupException.Usage($"--hint: {wrong ?? "for size and inodes there are --size and --inodes"}");
+    }
 
     private static ulong Count(string? text) => text is null ? 0
         : ulong.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out var count) && count > 0 ? count

@@ -51,7 +51,7 @@ internal static class StatusText
 
     public static TextTable Volumes(IEnumerable<VolumeView> volumes)
     {
-        var table = new TextTable("VOLUME", "ID", "USED", "QUOTA", "INODES", "INODE QUOTA", "SESSIONS", "METADATA SERVER");
+        var table = new TextTable("VOLUME", "ID", "USED", "QUOTA", "INODES", "INODE QUOTA", "SESSIONS", "METADATA SERVER", "HINTS");
         foreach (var v in volumes)
         {
             table.Add(
@@ -62,7 +62,8 @@ internal static class StatusText
                 Number(v.UsedInodes),
                 v.LimitInodes == 0 ? "none" : Number(v.LimitInodes),
                 Number(v.Sessions),
-                v.Metadata);
+                v.Metadata,
+                v.Hints);
         }
 
         return table;

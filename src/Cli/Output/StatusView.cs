@@ -61,10 +61,10 @@ internal sealed record TierView(string Server, string Tier, string Path, ulong C
 /// <param name="Sessions">Nodes that have it open.</param>
 /// <param name="Metadata">Endpoint of its metadata server.</param>
 internal sealed record VolumeView(
-    string Name, uint Id, ulong LimitBytes, ulong UsedBytes, ulong LimitInodes, ulong UsedInodes, uint Sessions, string Metadata)
+    string Name, uint Id, ulong LimitBytes, ulong UsedBytes, ulong LimitInodes, ulong UsedInodes, uint Sessions, string Metadata, string Hints, string Source)
 {
     public static VolumeView From(VolumeStatus v) =>
-        new(v.Name, v.Id, v.LimitBytes, v.UsedBytes, v.LimitInodes, v.UsedInodes, v.Sessions, v.MetadataEndpoint);
+        new(v.Name, v.Id, v.LimitBytes, v.UsedBytes, v.LimitInodes, v.UsedInodes, v.Sessions, v.MetadataEndpoint, v.Hints, v.Source);
 }
 
 /// <param name="Node">Node name.</param>

@@ -23,6 +23,7 @@ internal sealed class MetadataRole : IRunningRole
         [
             CommonOptions.Name("metadata-1"),
             CommonOptions.Listen(null),
+            CommonOptions.Advertise,
             new("state", OptionKind.Path, null, "Directory of its journal and snapshots; it must exist") { ValueName = "DIR", Required = true },
             CommonOptions.Controller,
             new("session-timeout-ms", OptionKind.Integer, $"{Core.Limits.SessionTimeoutMs}", "A node that is silent for so long loses its session")
@@ -68,9 +69,10 @@ internal sealed class MetadataRole : IRunningRole
         }
 
         var name = options.Text("name");
+        var advertised = options.Endpoint("advertise") ?? host.Endpoint;
         var heartbeat = new HeartbeatLoop(
             options.Endpoint("controller")!,
-            () => new RegisterRequest(ServerRole.Metadata, name, host.Endpoint.Text, context.MetricsEndpoint, (uint)Environment.ProcessId, [], []),
+            () => new RegisterRequest(ServerRole.Metadata, name, advertised.Text, context.MetricsEndpoint, (uint)Environment.ProcessId, [], []),
             context.Logger);
         heartbeat.ViewChanged += view => host.UpdateServers(view);
         host.Start();

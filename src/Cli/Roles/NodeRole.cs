@@ -7,12 +7,14 @@ using EphemeralFs.Hosting.Options;
 
 namespace EphemeralFs.Cli.Roles;
 
-/// <summary>Composes a node daemon. SIGTERM unmounts everything; a handover by the keeper leaves the mounts to the successor.</summary>
+/// <summary>Composes a node daemon. SIGTERM unmounts everything, or leaves it with the keeper (<c>--leave-mounts</c>); a handover always leaves it.</summary>
 internal sealed class NodeRole : IRunningRole
 {
     private readonly NodeHost _host;
 
-    private NodeRole(NodeHost host, string endpoint) => (_host, Endpoint) = (host, endpoint);
+    private readonly bool _leaveMounts;
+
+    private NodeRole(NodeHost host, string endpoint, bool leaveMounts) => (_host, Endpoint, _leaveMounts) = (host, endpoint, leaveMounts);
 
     public static readonly RoleDefinition Definition = new(
         "node",
@@ -22,6 +24,8 @@ internal sealed class NodeRole : IRunningRole
             CommonOptions.Listen(null),
             CommonOptions.Controller,
             new("keeper", OptionKind.Path, null, "Socket of the keeper that holds the mounts over restarts; without one they end with the daemon") { ValueName = "PATH" },
+            new("volumes", OptionKind.Path, null, "Directory for the mounts of volumes that are published for pods [volumes, beside the control socket or in the working directory]") { ValueName = "DIR" },
+            new("leave-mounts", OptionKind.Switch, "false", "SIGTERM leaves the mounts with the keeper, for the next daemon, instead of unmounting"),
             new("read-cache", OptionKind.Size, "256M", "Blocks kept for reading, for all mounts together"),
             new("write-cache", OptionKind.Size, "128M", "Unflushed writes of each mount") { Check = AtLeastBlocks },
             new("workers", OptionKind.Integer, "2", "Threads that read requests, for each mount")
@@ -47,7 +51,7 @@ internal sealed class NodeRole : IRunningRole
 
     public async ValueTask DisposeAsync()
     {
-        var successor = _host.StopRequested is { IsCompletedSuccessfully: true, Result: false };
+        var successor = _host.StopRequested is { IsCompletedSuccessfully: true } asked ? !asked.Result : _leaveMounts;
         await _host.StopAsync(unmount: !successor).ConfigureAwait(false);
         await _host.DisposeAsync().ConfigureAwait(false);
     }
@@ -56,6 +60,12 @@ internal sealed class NodeRole : IRunningRole
     {
         var options = context.Options;
         var listen = options.Endpoint("listen")!;
+        var leaveMounts = options.IsOn("leave-mounts");
+        if (leaveMounts && !options.Has("keeper"))
+        {
+            throw StartupException.Usage("--leave-mounts needs --keeper: nobody else holds the mounts");
+        }
+
         var host = new NodeHost(
             new NodeOptions
             {
@@ -63,6 +73,7 @@ internal sealed class NodeRole : IRunningRole
                 ControlEndpoint = listen,
                 ControllerEndpoint = options.Endpoint("controller")!,
                 KeeperSocketPath = options.Path("keeper"),
+                VolumesDirectory = options.Has("volumes") ? options.Path("volumes") : Path.Combine(Path.GetDirectoryName(listen.UnixPath) ?? Environment.CurrentDirectory, "volumes"),
                 ReadCacheBytes = options.Size("read-cache"),
                 WriteCacheBytes = options.Size("write-cache"),
                 Workers = (int)options.Integer("workers"),
@@ -87,7 +98,7 @@ internal sealed class NodeRole : IRunningRole
             };
         }
 
-        return new NodeRole(host, listen.Text);
+        return new NodeRole(host, listen.Text, leaveMounts);
     }
 
     private static string? AtLeastBlocks(string value) =>

@@ -24,9 +24,9 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
 
     /// <summary>Writes a block under a fresh id to some server that has room, and keeps it in the cache: what was just written is often read next.</summary>
     /// <returns>Where it is; ENOSPC when all servers are full, EIO when none answered within the deadline or the session has ended.</returns>
-    public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(MetadataSession session, GrantPool grants, PooledBuffer block)
+    public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(MetadataSession session, GrantPool grants, Placement placement, PooledBuffer block)
     {
-        var written = await WriteAsync(session, grants, block.Memory);
+        var written = await WriteAsync(session, grants, placement, block.Memory);
         if (written.Status == Status.OK)
         {
             cache.Add(written.BlockId, 0, block);
@@ -36,7 +36,7 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
     }
 
     /// <summary>Writes a block under a fresh id to some server that has room.</summary>
-    public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(MetadataSession session, GrantPool grants, ReadOnlyMemory<byte> data)
+    public async ValueTask<(Status Status, ulong BlockId, uint Server)> WriteAsync(MetadataSession session, GrantPool grants, Placement placement, ReadOnlyMemory<byte> data)
     {
         var checksums = new uint[(data.Length + Limits.ChecksumUnitBytes - 1) / Limits.ChecksumUnitBytes];
         for (var unit = 0; unit < checksums.Length; unit++)
@@ -55,7 +55,7 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
                 return (Status.StaleEpoch, 0, 0);
             }
 
-            if (servers.Choose(tried) is not { } choice)
+            if (servers.Choose(tried, placement.Tier) is not { } choice)
             {
                 if (full > 0 && full == tried.Count)
                 {

@@ -53,10 +53,12 @@ public sealed class StorageServers : IDisposable
     }
 
     /// <summary>
-    /// Chooses a server for a block: the fastest tier class that has room anywhere, and within it a server with a probability
+    /// Chooses a server for a block: the best tier class that has room anywhere, and within it a server with a probability
     /// proportional to its free bytes. Servers in <paramref name="except"/> are left out. Null when none is left.
     /// </summary>
-    public (uint Id, RpcClient Client, TierClass Tier)? Choose(IReadOnlyCollection<uint> except)
+    /// <param name="except">Ids of servers.</param>
+    /// <param name="wanted">The best class; after it come the slower ones, then the faster ones, each nearest first. None: the fastest is the best.</param>
+    public (uint Id, RpcClient Client, TierClass Tier)? Choose(IReadOnlyCollection<uint> except, TierClass wanted = TierClass.None)
     {
         var servers = Volatile.Read(ref _list);
         var now = Environment.TickCount64;
@@ -74,7 +76,7 @@ public sealed class StorageServers : IDisposable
             {
                 foreach (var tier in server.Tiers)
                 {
-                    if (tier.Healthy && Free(tier) > headroom && (best == TierClass.None || tier.Tier < best))
+                    if (tier.Healthy && Free(tier) > headroom && (best == TierClass.None || Distance(tier.Tier, wanted) < Distance(best, wanted)))
                     {
                         best = tier.Tier;
                     }
@@ -138,6 +140,8 @@ public sealed class StorageServers : IDisposable
             }
         }
     }
+
+    private static int Distance(TierClass tier, TierClass wanted) => tier >= wanted ? tier - wanted : byte.MaxValue + (wanted - tier);
 
     private static long Free(in TierStatus tier) => (long)tier.CapacityBytes - (long)tier.UsedBytes;
 

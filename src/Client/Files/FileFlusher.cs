@@ -10,7 +10,7 @@ namespace EphemeralFs.Client.Files;
 
 /// <summary>The write path from the write-back cache on: segments become blocks on storage servers, then extents in the metadata.</summary>
 public sealed class FileFlusher(
-    MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, LayoutLoader layouts, FileTable files, AttributeCache attributes,
+    MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, Placement placement, LayoutLoader layouts, FileTable files, AttributeCache attributes,
     LostLog lost, RunningWork work)
 {
     /// <summary>Block writes of one file in flight: enough to keep several servers busy.</summary>
@@ -121,7 +121,7 @@ public sealed class FileFlusher(
                 }
             }
 
-            var (status, blockId, server) = await blocks.WriteAsync(session, grants, data);
+            var (status, blockId, server) = await blocks.WriteAsync(session, grants, placement, data);
             if (status != Status.OK)
             {
                 grants.Return(reserve, file.Life);
@@ -467,7 +467,7 @@ public sealed class FileFlusher(
     {
         using (block)
         {
-            var (status, blockId, server) = await blocks.WriteAsync(session, grants, block);
+            var (status, blockId, server) = await blocks.WriteAsync(session, grants, placement, block);
             return (status, parts.ConvertAll(part => part with { BlockId = blockId, Server = server }));
         }
     }

@@ -17,8 +17,8 @@ public sealed class ControlJournal : IDisposable
 
     private const int HeaderBytes = 8;
 
-    /// <summary>Far above any record: four texts of at most 255 bytes.</summary>
-    private const int RecordMaxBytes = 4096;
+    /// <summary>Above any record: texts of at most 255 bytes, and labels of <see cref="Volumes.VolumeTable.LabelsMaxBytes"/>.</summary>
+    private const int RecordMaxBytes = 16384;
 
     private static readonly byte[] s_magic = "EFSCTL1\n"u8.ToArray();
 

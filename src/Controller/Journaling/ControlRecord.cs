@@ -30,6 +30,11 @@ public enum ControlRecordKind : byte
 /// <param name="Server">Volumes: name of the metadata server.</param>
 /// <param name="LimitBytes">Volumes: quota.</param>
 /// <param name="LimitInodes">Volumes: quota.</param>
+/// <param name="Hints">Volumes: how they will be used. It and what follows is not there in records of before there were hints.</param>
+/// <param name="Labels">Volumes: kept for whoever made them.</param>
+/// <param name="Source">Volumes: the volume whose content they began with.</param>
+/// <param name="SourceId">Volumes: the id of that one.</param>
+/// <param name="CreatedNs">Volumes: when they were asked for.</param>
 public readonly record struct ControlRecord(
     ControlRecordKind Kind,
     uint Id,
@@ -38,7 +43,12 @@ public readonly record struct ControlRecord(
     string Text = "",
     string Server = "",
     ulong LimitBytes = 0,
-    ulong LimitInodes = 0)
+    ulong LimitInodes = 0,
+    string Hints = "",
+    Label[]? Labels = null,
+    string Source = "",
+    uint SourceId = 0,
+    long CreatedNs = 0)
     : IWireMessage<ControlRecord>
 {
     public void Write(ref WireWriter w)
@@ -51,15 +61,29 @@ public readonly record struct ControlRecord(
         w.Text(Server);
         w.U64(LimitBytes);
         w.U64(LimitInodes);
+        if (Kind == ControlRecordKind.Volume)
+        {
+            w.Text(Hints);
+            w.List(Labels ?? []);
+            w.Text(Source);
+            w.U32(SourceId);
+            w.I64(CreatedNs);
+        }
     }
 
-    public static ControlRecord Read(ref WireReader r) => new(
-        (ControlRecordKind)r.U8(),
-        r.U32(),
-        (ServerRole)r.U8(),
-        r.Text(255),
-        r.Text(255),
-        r.Text(255),
-        r.U64(),
-        r.U64());
+    public static ControlRecord Read(ref WireReader r)
+    {
+        var record = new ControlRecord(
+            (ControlRecordKind)r.U8(),
+            r.U32(),
+            (ServerRole)r.U8(),
+            r.Text(255),
+            r.Text(255),
+            r.Text(255),
+            r.U64(),
+            r.U64());
+        return record.Kind != ControlRecordKind.Volume || r.AtEnd
+            ? record
+            : record with { Hints = r.Text(255), Labels = r.List<Label>(8) is { Length: > 0 } labels ? labels : null, Source = r.Text(255), SourceId = r.U32(), CreatedNs = r.I64() };
+    }
 }

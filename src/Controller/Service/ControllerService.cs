@@ -33,6 +33,9 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
             case Opcode.AddVolume when RpcCall.TryRead<AddVolumeRequest>(head, out var request):
                 Later(call, () => AddVolumeAsync(request));
                 break;
+            case Opcode.ChangeVolume when RpcCall.TryRead<ChangeVolumeRequest>(head, out var request):
+                Later(call, () => ChangeVolumeAsync(request));
+                break;
             case Opcode.RemoveVolume when RpcCall.TryRead<RemoveVolumeRequest>(head, out var request):
                 Later(call, () => RemoveVolumeAsync(request));
                 break;
@@ -42,7 +45,7 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
             case Opcode.ClusterStatus when RpcCall.TryRead<ClusterStatusRequest>(head, out _):
                 Later(call, async () => (Status.OK, new ClusterStatusReply(View(), await VolumesAsync("").ConfigureAwait(false))));
                 break;
-            case Opcode.Register or Opcode.GetView or Opcode.AddVolume or Opcode.RemoveVolume or Opcode.GetVolumes or Opcode.ClusterStatus:
+            case Opcode.Register or Opcode.GetView or Opcode.AddVolume or Opcode.ChangeVolume or Opcode.RemoveVolume or Opcode.GetVolumes or Opcode.ClusterStatus:
                 call.Fail(Status.BadRequest);
                 break;
             default:
@@ -105,19 +108,36 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
 
     private async Task<(Status Status, VolumeStatus Reply)> AddVolumeAsync(AddVolumeRequest request)
     {
-        var status = state.AddVolume(request, NowMs, out var volume);
+        var status = state.AddVolume(request, NowMs, (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick, out var volume);
+        return status == Status.OK ? await MakeAsync(volume!, copy: volume!.SourceId != 0).ConfigureAwait(false) : (status, default);
+    }
+
+    private async Task<(Status Status, VolumeStatus Reply)> ChangeVolumeAsync(ChangeVolumeRequest request)
+    {
+        var status = state.ChangeVolume(request, out var before, out var volume);
         if (status != Status.OK)
         {
             return (status, default);
         }
 
-        if (Metadata(volume!.MetadataServer) is not { } server)
+        // One that was written down and not made yet is not to be made as an empty one.
+        status = before!.SourceId == 0 ? Status.OK : (await MakeAsync(before, copy: true).ConfigureAwait(false)).Status;
+        return status is Status.OK or Status.VolumeExists ? await MakeAsync(volume!, copy: false).ConfigureAwait(false) : (status, default);
+    }
+
+    /// <summary>Has the metadata server make a volume that is written down, or give one that it has these limits.</summary>
+    private async Task<(Status Status, VolumeStatus Reply)> MakeAsync(Volume volume, bool copy)
+    {
+        if (Metadata(volume.MetadataServer) is not { } server)
         {
             return (Status.Unavailable, default);
         }
 
-        var made = await server.CallAsync<CreateVolumeRequest, VolumeStatus>(
-            new(volume.Id, volume.Name, volume.LimitBytes, volume.LimitInodes), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
+        var made = copy
+            ? await server.CallAsync<CloneVolumeRequest, VolumeStatus>(
+                new(volume.SourceId, volume.Id, volume.Name, volume.LimitBytes, volume.LimitInodes), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false)
+            : await server.CallAsync<CreateVolumeRequest, VolumeStatus>(
+                new(volume.Id, volume.Name, volume.LimitBytes, volume.LimitInodes), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
         if (!made.IsOk)
         {
             logger.LogWarning("volume {Name} was not made by {Server}: {Status}", volume.Name, volume.MetadataServer, made.Status);
@@ -125,7 +145,7 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
         }
 
         logger.LogInformation("volume {Name} has id {Id} on {Server}", volume.Name, volume.Id, volume.MetadataServer);
-        return (Status.OK, made.Value with { MetadataEndpoint = server.Endpoint.Text });
+        return (Status.OK, Merge(volume, server.Endpoint.Text, made.Value));
     }
 
     private async Task<(Status Status, Empty Reply)> RemoveVolumeAsync(RemoveVolumeRequest request)
@@ -185,7 +205,11 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
         used.UsedBytes,
         volume.LimitInodes,
         used.UsedInodes,
-        used.Sessions);
+        used.Sessions,
+        volume.Hints,
+        [.. volume.Labels],
+        volume.Source,
+        volume.CreatedNs);
 
     /// <summary>A client of the metadata server where it is now; null when it never registered.</summary>
     private RpcClient? Metadata(string name)

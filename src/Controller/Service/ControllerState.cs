@@ -63,7 +63,8 @@ public sealed class ControllerState : IDisposable
                 _journal.Append(new ControlRecord(ControlRecordKind.Server, id, request.Role, request.Name, request.Endpoint));
             }
 
-            return new RegisterReply(id, _servers.View(nowMs));
+            var hints = request.Mounts.Select(mount => _volumes.Find(mount.Volume)).OfType<Volume>().Distinct().Select(volume => new Label(volume.Name, volume.Hints));
+            return new RegisterReply(id, _servers.View(nowMs), [.. hints]);
         }
     }
 
@@ -86,11 +87,14 @@ public sealed class ControllerState : IDisposable
     }
 
     /// <summary>Finds the volume or writes a new one down on the least loaded living metadata server.</summary>
-    /// <returns>VolumeExists when there is one with other limits, NoSuchServer when no metadata server lives, EINVAL, ENOSPC when ids are used up.</returns>
-    public Status AddVolume(in AddVolumeRequest request, long nowMs, out Volume? volume)
+    /// <returns>
+    /// VolumeExists when there is one with other limits, hints, labels or another source, NoSuchVolume when there is no such source, NoSuchServer when no metadata
+    /// server lives, EINVAL, ENOSPC when ids are used up.
+    /// </returns>
+    public Status AddVolume(in AddVolumeRequest request, long nowMs, long timeNs, out Volume? volume)
     {
         volume = null;
-        if (!VolumeTable.IsValidName(request.Name))
+        if (!VolumeTable.IsValidName(request.Name) || VolumeHints.Parse(request.Hints) is null || !VolumeTable.AreValidLabels(request.Labels ?? []))
         {
             return Errno.EINVAL.ToStatus();
         }
@@ -100,7 +104,7 @@ public sealed class ControllerState : IDisposable
             if (_volumes.Find(request.Name) is { } existing)
             {
                 volume = existing;
-                return existing.LimitBytes == request.LimitBytes && existing.LimitInodes == request.LimitInodes ? Status.OK : Status.VolumeExists;
+                return existing.IsWhatIsAsked(request) ? Status.OK : Status.VolumeExists;
             }
 
             if (_volumes.LastId >= VolumeTable.MaxId)
@@ -108,7 +112,14 @@ public sealed class ControllerState : IDisposable
                 return Errno.ENOSPC.ToStatus();
             }
 
-            var server = _servers.View(nowMs)
+            var source = request.Source.Length > 0 ? _volumes.Find(request.Source) : null;
+            if (request.Source.Length > 0 && source is null)
+            {
+                return Status.NoSuchVolume;
+            }
+
+            // What begins with the content of another volume shares its blocks, of which that one's server keeps account.
+            var server = source is not null ? source.MetadataServer : _servers.View(nowMs)
                 .Where(s => s.Role == ServerRole.Metadata && s.Alive)
                 .OrderBy(s => _volumes.All.Count(v => v.MetadataServer == s.Name))
                 .ThenBy(s => s.Id)
@@ -120,8 +131,43 @@ public sealed class ControllerState : IDisposable
             }
 
             // Written down before the metadata server hears of it: after a crash in between, repeating the request finishes it.
-            volume = new Volume(_volumes.LastId + 1, request.Name, server, request.LimitBytes, request.LimitInodes);
+            volume = new Volume(_volumes.LastId + 1, request.Name, server, request.LimitBytes, request.LimitInodes)
+            {
+                Hints = request.Hints,
+                Labels = request.Labels ?? [],
+                Source = request.Source,
+                SourceId = source?.Id ?? 0,
+                CreatedNs = timeNs,
+            };
             Record(VolumeRecord(volume));
+            return Status.OK;
+        }
+    }
+
+    /// <summary>Writes down other limits and hints of a volume.</summary>
+    /// <returns>NoSuchVolume, EINVAL.</returns>
+    public Status ChangeVolume(in ChangeVolumeRequest request, out Volume? before, out Volume? volume)
+    {
+        (before, volume) = (null, null);
+        if (VolumeHints.Parse(request.Hints) is null)
+        {
+            return Errno.EINVAL.ToStatus();
+        }
+
+        lock (_lock)
+        {
+            if (_volumes.Find(request.Name) is not { } existing)
+            {
+                return Status.NoSuchVolume;
+            }
+
+            before = existing;
+            volume = existing with { LimitBytes = request.LimitBytes, LimitInodes = request.LimitInodes, Hints = request.Hints };
+            if (volume != existing)
+            {
+                Record(VolumeRecord(volume));
+            }
+
             return Status.OK;
         }
     }
@@ -141,8 +187,9 @@ public sealed class ControllerState : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _journal.Dispose();
 
-    private static ControlRecord VolumeRecord(Volume v) =>
-        new(ControlRecordKind.Volume, v.Id, Name: v.Name, Server: v.MetadataServer, LimitBytes: v.LimitBytes, LimitInodes: v.LimitInodes);
+    private static ControlRecord VolumeRecord(Volume v) => new(
+        ControlRecordKind.Volume, v.Id, Name: v.Name, Server: v.MetadataServer, LimitBytes: v.LimitBytes, LimitInodes: v.LimitInodes,
+        Hints: v.Hints, Labels: [.. v.Labels], Source: v.Source, SourceId: v.SourceId, CreatedNs: v.CreatedNs);
 
     private void Record(in ControlRecord record)
     {
@@ -158,7 +205,14 @@ public sealed class ControllerState : IDisposable
                 _servers.Restore(record.Id, record.Role, record.Name, record.Text);
                 break;
             case ControlRecordKind.Volume:
-                _volumes.Add(new Volume(record.Id, record.Name, record.Server, record.LimitBytes, record.LimitInodes));
+                _volumes.Add(new Volume(record.Id, record.Name, record.Server, record.LimitBytes, record.LimitInodes)
+                {
+                    Hints = record.Hints ?? "",
+                    Labels = record.Labels ?? [],
+                    Source = record.Source ?? "",
+                    SourceId = record.SourceId,
+                    CreatedNs = record.CreatedNs,
+                });
                 break;
             case ControlRecordKind.VolumeRemoved:
                 _volumes.Remove(record.Id);

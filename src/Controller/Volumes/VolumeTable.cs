@@ -1,3 +1,6 @@
+using System.Text;
+using EphemeralFs.Rpc.Messages;
+
 namespace EphemeralFs.Controller.Volumes;
 
 /// <summary>A volume as the controller knows it.</summary>
@@ -6,13 +9,37 @@ namespace EphemeralFs.Controller.Volumes;
 /// <param name="MetadataServer">Name of the metadata server that it lives on.</param>
 /// <param name="LimitBytes">Quota, 0 for none.</param>
 /// <param name="LimitInodes">Quota, 0 for none.</param>
-public sealed record Volume(uint Id, string Name, string MetadataServer, ulong LimitBytes, ulong LimitInodes);
+public sealed record Volume(uint Id, string Name, string MetadataServer, ulong LimitBytes, ulong LimitInodes)
+{
+    /// <summary>How it will be used, as <see cref="Core.VolumeHints"/> writes it.</summary>
+    public string Hints { get; init; } = "";
+
+    /// <summary>Kept for whoever made it.</summary>
+    public IReadOnlyList<Label> Labels { get; init; } = [];
+
+    /// <summary>The volume whose content it began with; empty for none. It may be gone.</summary>
+    public string Source { get; init; } = "";
+
+    /// <summary>Its id; 0 for none.</summary>
+    public uint SourceId { get; init; }
+
+    /// <summary>When it was asked for, nanoseconds since the epoch.</summary>
+    public long CreatedNs { get; init; }
+
+    /// <summary>Whether a request asks for this volume.</summary>
+    public bool IsWhatIsAsked(in AddVolumeRequest request) =>
+        (LimitBytes, LimitInodes, Hints, Source) == (request.LimitBytes, request.LimitInodes, request.Hints, request.Source)
+        && Labels.SequenceEqual(request.Labels ?? []);
+}
 
 /// <summary>The volumes by name, and the ids that were given out. Not thread-safe; the service has one lock.</summary>
 public sealed class VolumeTable
 {
     /// <summary>Largest id: 24 bits of a block id.</summary>
     public const uint MaxId = (1u << 24) - 1;
+
+    /// <summary>Most bytes of the labels of one volume, keys and values together.</summary>
+    public const int LabelsMaxBytes = 8192;
 
     private const int NameMaxLength = 63;
 
@@ -29,6 +56,10 @@ public sealed class VolumeTable
         name.Length is > 0 and <= NameMaxLength
         && name.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '_' or '-')
         && name[0] is not '.' and not '-';
+
+    /// <summary>Whether they are few enough to be kept.</summary>
+    public static bool AreValidLabels(IEnumerable<Label> labels) =>
+        labels.Sum(label => Encoding.UTF8.GetByteCount(label.Key) + Encoding.UTF8.GetByteCount(label.Value) + 8) <= LabelsMaxBytes;
 
     /// <summary>The volume of that name, or null.</summary>
     public Volume? Find(string name) => _volumes.GetValueOrDefault(name);

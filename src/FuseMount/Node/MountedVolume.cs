@@ -53,6 +53,15 @@ internal sealed class MountedVolume : IDisposable
     /// <summary>What the keeper keeps.</summary>
     public MountRecord Record { get; }
 
+    /// <summary><c>major:minor</c> of the file system, as the mount table has it; empty when it is not mounted any more.</summary>
+    public string Device { get; private set; } = "";
+
+    /// <summary>What is wrong with it; empty when it is well.</summary>
+    public string Problem => _client.Session.IsFenced ? "its session has ended and the metadata server gives no new one: see 'ephemeralfs status'" : "";
+
+    /// <summary>Where new blocks go from now on.</summary>
+    public void Place(TierClass tier) => _client.Placement.Tier = tier;
+
     /// <summary>Completes when the kernel ends the connection (umount, abort).</summary>
     public Task<FuseEnd> Ended => _connection.Completion;
 
@@ -138,7 +147,11 @@ internal sealed class MountedVolume : IDisposable
     }
 
     /// <summary>Begins to serve.</summary>
-    public void Start() => _connection.Start();
+    public void Start()
+    {
+        Device = MountTable.Find(Record.Directory)?.Device ?? "";
+        _connection.Start();
+    }
 
     /// <summary>Stops serving and leaves the mount to a successor.</summary>
     public void Leave(TimeSpan drain)

@@ -25,6 +25,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     private readonly NodeStorage _storage;
     private readonly HeartbeatLoop _heartbeat;
     private readonly RpcClient _controller;
+    private readonly Publications _publications;
     private readonly ConcurrentDictionary<string, MountedVolume> _mounts = new(StringComparer.Ordinal);
     private readonly SemaphoreSlim _changes = new(1);
     private readonly TaskCompletionSource<bool> _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -41,6 +42,8 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         _controller = new RpcClient(options.ControllerEndpoint);
         _heartbeat = new HeartbeatLoop(options.ControllerEndpoint, Describe, logger);
         _heartbeat.ViewChanged += _storage.Servers.Update;
+        _heartbeat.HintsTold += Follow;
+        _publications = new Publications(options.VolumesDirectory, this, logger);
     }
 
     /// <summary>Completes when the daemon is asked to end: true = for good (unmount), false = a successor takes over.</summary>
@@ -73,6 +76,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
             }
         }
 
+        await _publications.CleanUpAsync();
         _server.Start();
         await _heartbeat.WaitForRegistrationAsync(TimeSpan.FromMilliseconds(_options.DeadlineMs), cancellation);
     }
@@ -146,6 +150,15 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
             case Opcode.Unmount when RpcCall.TryRead<UnmountRequest>(head, out var unmount):
                 Serve(call, async () => (await UnmountAsync(unmount), default(Empty), ""));
                 return;
+            case Opcode.Publish when RpcCall.TryRead<PublishRequest>(head, out var publish):
+                Serve(call, async () => With(await _publications.PublishAsync(publish)));
+                return;
+            case Opcode.Unpublish when RpcCall.TryRead<UnpublishRequest>(head, out var unpublish):
+                Serve(call, async () => With(await _publications.UnpublishAsync(unpublish)));
+                return;
+            case Opcode.GetPublished when RpcCall.TryRead<GetPublishedRequest>(head, out var published):
+                Serve(call, () => Task.FromResult((Status.OK, new GetPublishedReply(_publications.All(published.Volume)), "")));
+                return;
             case Opcode.NodeStatus when RpcCall.TryRead<NodeStatusRequest>(head, out _):
                 call.Reply(new NodeStatusReply(_options.Name, (uint)Incarnation, MountStatuses()));
                 return;
@@ -179,7 +192,9 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
                     : $"the controller at {_options.ControllerEndpoint} does not answer: {status}");
             }
 
-            var mount = await MountedVolume.MountAsync(request, volumes.Value.Volumes[0].MetadataEndpoint, _options, _storage, _logger);
+            var volume = volumes.Value.Volumes[0];
+            var mount = await MountedVolume.MountAsync(request, volume.MetadataEndpoint, _options, _storage, _logger);
+            mount.Place(VolumeHints.Parse(volume.Hints)?.Tier ?? TierClass.None);
             if (_keeper is not null)
             {
                 await _keeper.PutAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Serialize(), mount.Descriptors);
@@ -199,7 +214,23 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
     }
 
-    private async Task<Status> UnmountAsync(UnmountRequest request)
+    /// <summary>Names of the volumes that are mounted.</summary>
+    internal IReadOnlyList<string> MountedVolumes => [.. _mounts.Values.Select(mount => mount.Record.Volume).Distinct(StringComparer.Ordinal)];
+
+    /// <summary>Whether this daemon serves a mount there.</summary>
+    internal bool IsMounted(string directory) => _mounts.ContainsKey(directory);
+
+    /// <summary>Whether this daemon serves a file system, <c>major:minor</c>.</summary>
+    internal bool Serves(string device) => _mounts.Values.Any(mount => mount.Device == device);
+
+    /// <summary>Whether a file system, <c>major:minor</c>, is the one that this daemon serves at a directory.</summary>
+    internal bool IsMountOf(string device, string directory) => _mounts.TryGetValue(directory, out var mount) && mount.Device == device;
+
+    /// <summary>What is wrong with the mount at a directory; empty when it is well.</summary>
+    internal string ProblemOf(string directory) => _mounts.TryGetValue(directory, out var mount) ? mount.Problem : "it is not mounted any more";
+
+    /// <summary>Unmounts; a lazy one does not wait for those who still use the mount.</summary>
+    internal async Task<Status> UnmountAsync(UnmountRequest request)
     {
         if (!_mounts.TryGetValue(request.Directory, out var mount))
         {
@@ -316,6 +347,20 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
                 call.Fail(Status.Internal);
             }
         });
+
+    private static (Status Status, Empty Reply, string Error) With((Status Status, string Error) result) => (result.Status, default, result.Error);
+
+    /// <summary>What is said of volumes may have changed.</summary>
+    private void Follow(Label[] hints)
+    {
+        foreach (var (volume, text) in hints)
+        {
+            foreach (var mount in _mounts.Values.Where(mount => mount.Record.Volume == volume))
+            {
+                mount.Place(VolumeHints.Parse(text)?.Tier ?? TierClass.None);
+            }
+        }
+    }
 
     private MountStatus[] MountStatuses() => [.. _mounts.Values.Select(m => m.Status)];
 

@@ -18,6 +18,9 @@ public sealed record NodeOptions
     /// <summary>The keeper's socket; empty = no keeper, the mounts die with the daemon.</summary>
     public string KeeperSocketPath { get; init; } = "";
 
+    /// <summary>Where volumes are mounted that are published at other places; made when missing.</summary>
+    public required string VolumesDirectory { get; init; }
+
     /// <summary>Bytes of verified blocks kept for reading, for all mounts together.</summary>
     public long ReadCacheBytes { get; init; } = 256L << 20;
 

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 
 namespace EphemeralFs.Hosting.Metrics;
 
-/// <summary>Serves <c>/metrics</c> (Prometheus text) and <c>/healthz</c> on loopback.</summary>
+/// <summary>Serves <c>/metrics</c> (Prometheus text) and <c>/healthz</c>.</summary>
 public sealed class MetricsServer : IAsyncDisposable
 {
     private readonly WebApplication _application;
@@ -38,7 +38,7 @@ public sealed class MetricsServer : IAsyncDisposable
     }
 
     /// <summary>Starts serving.</summary>
-    /// <param name="address">HOST:PORT on loopback; port 0 is any free one.</param>
+    /// <param name="address">ADDRESS:PORT; port 0 is any free one.</param>
     /// <param name="values">Read at each request.</param>
     /// <param name="healthy">Null when all is well, else what is wrong (then <c>/healthz</c> answers 503).</param>
     /// <param name="stopping">Ends the start.</param>

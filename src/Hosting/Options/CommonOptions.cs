@@ -3,7 +3,7 @@ namespace EphemeralFs.Hosting.Options;
 /// <summary>The options that all roles share.</summary>
 public static class CommonOptions
 {
-    public static readonly OptionSpec Metrics = new("metrics", OptionKind.Text, "127.0.0.1:0", "Where /metrics and /healthz are served: HOST:PORT on loopback (port 0: any), or off")
+    public static readonly OptionSpec Metrics = new("metrics", OptionKind.Text, "127.0.0.1:0", "Where /metrics and /healthz are served, to whoever asks: ADDRESS:PORT (port 0: any), or off")
     {
         ValueName = "ADDRESS",
         Check = MetricsError,
@@ -37,10 +37,17 @@ public static class CommonOptions
     public static readonly IReadOnlyList<OptionSpec> All = [Metrics, LogLevel, LogFormat, LogFile, SlowMs, Trace, NotifySocket];
 
     /// <summary>Where a role serves.</summary>
-    public static OptionSpec Listen(string? byDefault) => new("listen", OptionKind.Endpoint, byDefault, "Where it serves: unix:/PATH or tcp:HOST:PORT (port 0: any)")
+    public static OptionSpec Listen(string? byDefault) => new("listen", OptionKind.Endpoint, byDefault, "Where it serves: unix:/PATH or tcp:IP:PORT (port 0: any)")
     {
         ValueName = "ADDRESS",
+        Check = ListenError,
         Required = byDefault is null,
+    };
+
+    /// <summary>Where others find the role, when that is not where it listens.</summary>
+    public static readonly OptionSpec Advertise = new("advertise", OptionKind.Endpoint, null, "The address that others are told, which must stay when the server moves [--listen]")
+    {
+        ValueName = "ADDRESS",
     };
 
     /// <summary>Where the controller is.</summary>
@@ -72,8 +79,12 @@ public static class CommonOptions
 
         var colon = value.LastIndexOf(':');
         return colon > 0 && ushort.TryParse(value.AsSpan(colon + 1), out _)
-            && (value[..colon] is "localhost" || (System.Net.IPAddress.TryParse(value[..colon].Trim('[', ']'), out var address) && System.Net.IPAddress.IsLoopback(address)))
+            && (value[..colon] is "localhost" || System.Net.IPAddress.TryParse(value[..colon].Trim('[', ']'), out _))
                 ? null
-                : "must be off or a loopback address with a port, such as 127.0.0.1:9100";
+                : "must be off or an IP address of this machine with a port, such as 127.0.0.1:9100";
     }
+
+    private static string? ListenError(string value) => Rpc.Endpoint.TryParse(value, out var endpoint, out _) && endpoint.Address is System.Net.DnsEndPoint
+        ? "must have an IP address of this machine: names are for those who connect"
+        : null;
 }

@@ -52,7 +52,7 @@ public static class OptionLoader
 
         foreach (var spec in specs)
         {
-            if (environment[spec.Variable] is string { Length: > 0 } text)
+            if ((environment[spec.Variable] ?? (spec.ForeignVariable is null ? null : environment[spec.ForeignVariable])) is string { Length: > 0 } text)
             {
                 values[spec.Name] = Checked(spec, spec.Repeatable ? text.Split(' ', StringSplitOptions.RemoveEmptyEntries) : [text], spec.Variable);
             }

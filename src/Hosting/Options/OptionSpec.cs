@@ -56,7 +56,13 @@ public sealed record OptionSpec(string Name, OptionKind Kind, string? Default, s
     public string Flag => "--" + Name;
 
     /// <summary>The environment variable.</summary>
-    public string Variable => Prefix + Name.ToUpperInvariant().Replace('-', '_');
+    public string Variable => VariableName ?? Prefix + Name.ToUpperInvariant().Replace('-', '_');
+
+    /// <summary>Its name, where the usual one belongs to another role's option.</summary>
+    public string? VariableName { get; init; }
+
+    /// <summary>A variable that a specification of others names for it; ours counts more.</summary>
+    public string? ForeignVariable { get; init; }
 
     /// <summary>Null when <paramref name="value"/> is acceptable, else what is wrong with it and what to do.</summary>
     public string? Validate(string value) => KindError(value) ?? (Choices is null || Choices.Contains(value, StringComparer.Ordinal)

@@ -26,7 +26,7 @@ public enum RecordKind : byte
     /// <summary>A lock request that waited was granted: inode, session, owner, kind, range, slot, sequence number.</summary>
     LockGranted = 7,
 
-    /// <summary>A storage server deleted the first blocks of its queue: server, count.</summary>
+    /// <summary>The first blocks of a storage server's queue are deleted there, or other volumes refer to them: server, count.</summary>
     BlocksDeleted = 8,
 
     /// <summary>The quota changed: bytes, inodes.</summary>

@@ -14,18 +14,27 @@ public static class Snapshot
     internal const int HeaderBytes = 32;
 
     /// <summary>Writes a snapshot to <paramref name="target"/>.</summary>
-    public static void Write(System.IO.Stream target, VolumeState state, ulong segment, ulong firstRecord)
+    public static void Write(System.IO.Stream target, VolumeState state, ulong segment, ulong firstRecord) =>
+        Write(target, state.Id, segment, firstRecord, w => SnapshotWriter.Write(w, state));
+
+    /// <summary>Writes the first snapshot of a new volume that has the names and files of <paramref name="source"/>, and refers to its blocks.</summary>
+    /// <remarks>Inodes keep their numbers, which are never given again. Sessions, handles, locks and grants are not copied, nor is what has no name.</remarks>
+    public static void WriteCopy(System.IO.Stream target, VolumeState source, uint id, ulong limitBytes, ulong limitInodes) =>
+        Write(target, id, 1, 1, w => SnapshotWriter.WriteCopy(w, source, limitBytes, limitInodes));
+
+    private static void Write(
+        System.IO.Stream target, uint volume, ulong segment, ulong firstRecord, Action<System.IO.BinaryWriter> writeState)
     {
         using var checksummed = new ChecksumStream(target);
         using (var w = new System.IO.BinaryWriter(checksummed, System.Text.Encoding.UTF8, leaveOpen: true))
         {
             w.Write(Magic);
             w.Write(Version);
-            w.Write(state.Id);
+            w.Write(volume);
             w.Write(0U);
             w.Write(segment);
             w.Write(firstRecord);
-            SnapshotWriter.Write(w, state);
+            writeState(w);
         }
 
         checksummed.FlushBlock();
@@ -43,13 +52,17 @@ public static class Snapshot
     }
 
     /// <summary>Writes a snapshot so that <paramref name="path"/> is whole or not there: to a temporary file, synced, then renamed. Returns its bytes.</summary>
-    public static long WriteFile(string path, VolumeState state, ulong segment, ulong firstRecord)
+    public static long WriteFile(string path, VolumeState state, ulong segment, ulong firstRecord) =>
+        WriteFile(path, target => Write(target, state, segment, firstRecord));
+
+    /// <summary>The same with a snapshot that <paramref name="write"/> makes; syncing comes after it.</summary>
+    public static long WriteFile(string path, Action<System.IO.Stream> write)
     {
         var temporary = path + ".tmp";
         long length;
         using (var file = new System.IO.FileStream(temporary, System.IO.FileMode.Create, System.IO.FileAccess.Write))
         {
-            Write(file, state, segment, firstRecord);
+            write(file);
             file.Flush(flushToDisk: true);
             length = file.Length;
         }

@@ -18,7 +18,7 @@ internal static class SnapshotWriter
         w.Write(inodes.Length);
         foreach (var inode in inodes)
         {
-            WriteInode(w, inode);
+            WriteInode(w, inode, inode.Extras);
         }
 
         w.Write(v.Sessions.Count);
@@ -53,7 +53,32 @@ internal static class SnapshotWriter
         }
     }
 
-    private static void WriteInode(BinaryWriter w, Inode inode)
+    /// <summary>A volume that has the inodes with names, and nothing that belongs to a session. Its own blocks are numbered from 1.</summary>
+    public static void WriteCopy(BinaryWriter w, VolumeState source, ulong limitBytes, ulong limitInodes)
+    {
+        const ulong FirstBlock = 1;
+        const uint NoSessions = 0;
+        const ulong NoOpens = 0;
+        w.Write(limitBytes);
+        w.Write(limitInodes);
+        w.Write(source.NextIno);
+        w.Write(FirstBlock);
+        w.Write(NoSessions);
+        w.Write(NoOpens);
+        var inodes = Array.FindAll(source.Inodes.Sorted(), inode => inode.Attributes.Nlink > 0);
+        w.Write(inodes.Length);
+        foreach (var inode in inodes)
+        {
+            WriteInode(w, inode, inode.Extras?.Xattrs is { } xattrs ? new InodeExtras { Xattrs = xattrs } : null);
+        }
+
+        // Neither sessions, nor blocks to delete, nor locks.
+        w.Write(0);
+        w.Write(0);
+        w.Write(0);
+    }
+
+    private static void WriteInode(BinaryWriter w, Inode inode, InodeExtras? extras)
     {
         ref readonly var a = ref inode.Attributes;
         w.Write(a.Ino);
@@ -87,7 +112,7 @@ internal static class SnapshotWriter
                 break;
         }
 
-        WriteExtras(w, inode.Extras);
+        WriteExtras(w, extras);
     }
 
     private static void WriteDirectory(BinaryWriter w, DirectoryContent directory)

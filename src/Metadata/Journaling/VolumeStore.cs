@@ -38,10 +38,13 @@ public sealed class VolumeStore : IDisposable
     public ulong Replayed { get; private set; }
 
     /// <summary>Makes the directory of a new volume. One that was begun and not finished is made anew.</summary>
-    public static void Create(string directory, VolumeState state)
+    public static void Create(string directory, VolumeState state) => Create(directory, target => Snapshot.Write(target, state, 1, 1));
+
+    /// <summary>The same with a first snapshot that <paramref name="write"/> makes.</summary>
+    public static void Create(string directory, Action<Stream> write)
     {
         Directory.CreateDirectory(directory);
-        Snapshot.WriteFile(SnapshotPath(directory, 1), state, 1, 1);
+        Snapshot.WriteFile(SnapshotPath(directory, 1), write);
     }
 
     /// <summary>Loads a volume.</summary>

@@ -3,16 +3,21 @@ using EphemeralFs.Core;
 
 namespace EphemeralFs.Metadata.Namespace;
 
-/// <summary>How many extents refer to each block of a volume, and which blocks storage servers shall delete.</summary>
-public sealed class BlockTable
+/// <summary>How many extents of a volume refer to each block, and which blocks it does not need any more.</summary>
+/// <param name="volume">Whose extents. A copy of a volume refers to blocks that carry the number of another one, their owner.</param>
+public sealed class BlockTable(uint volume)
 {
     private readonly Dictionary<ulong, int> _references = [];
+    private readonly Dictionary<uint, int> _others = [];
 
-    /// <summary>Blocks that nobody refers to any more, by storage server, in the order in which they were dropped.</summary>
+    /// <summary>Blocks that the volume does not refer to any more, by storage server, in the order in which they were dropped.</summary>
     public SortedDictionary<uint, DeleteQueue> DeleteQueues { get; } = [];
 
     /// <summary>Number of blocks in use.</summary>
     public int Count => _references.Count;
+
+    /// <summary>How many of them belong to other volumes.</summary>
+    public int CountOfOthers => _others.Values.Sum();
 
     /// <summary>Blocks in use with their number of extents, in no particular order.</summary>
     public IEnumerable<KeyValuePair<ulong, int>> References => _references;
@@ -20,12 +25,21 @@ public sealed class BlockTable
     /// <summary>Extents that refer to a block.</summary>
     public int ReferencesTo(ulong blockId) => _references.GetValueOrDefault(blockId);
 
+    /// <summary>Whether any block in use belongs to that volume.</summary>
+    public bool UsesBlocksOf(uint owner) => owner == volume ? _references.Count > CountOfOthers : _others.ContainsKey(owner);
+
     /// <summary>One more extent of a block.</summary>
     public void AddReference(in Extent extent)
     {
-        if (!extent.IsUnwritten)
+        if (extent.IsUnwritten)
         {
-            CollectionsMarshal.GetValueRefOrAddDefault(_references, extent.BlockId, out _)++;
+            return;
+        }
+
+        ref var count = ref CollectionsMarshal.GetValueRefOrAddDefault(_references, extent.BlockId, out _);
+        if (++count == 1 && BlockId.VolumeOf(extent.BlockId) is var owner && owner != volume)
+        {
+            CollectionsMarshal.GetValueRefOrAddDefault(_others, owner, out _)++;
         }
     }
 
@@ -42,6 +56,10 @@ public sealed class BlockTable
         {
             _references.Remove(extent.BlockId);
             QueueFor(extent.Server).Add(extent.BlockId);
+            if (BlockId.VolumeOf(extent.BlockId) is var owner && owner != volume)
+            {
+                DropOther(owner);
+            }
         }
     }
 
@@ -56,7 +74,8 @@ public sealed class BlockTable
         return queue;
     }
 
-    /// <summary>A storage server has deleted the first <paramref name="count"/> blocks of its queue. False when the queue is shorter.</summary>
+    /// <summary>The first <paramref name="count"/> blocks of a storage server's queue are deleted there, or left to other volumes that refer to them. False when the
+    /// queue is shorter.</summary>
     public bool Deleted(uint server, int count)
     {
         if (!DeleteQueues.TryGetValue(server, out var queue) || count < 0 || queue.Count < count)
@@ -71,6 +90,15 @@ public sealed class BlockTable
         }
 
         return true;
+    }
+
+    private void DropOther(uint owner)
+    {
+        ref var blocks = ref CollectionsMarshal.GetValueRefOrNullRef(_others, owner);
+        if (--blocks == 0)
+        {
+            _others.Remove(owner);
+        }
     }
 }
 

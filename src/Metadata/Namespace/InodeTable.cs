@@ -69,6 +69,9 @@ public sealed class InodeTable
         return true;
     }
 
+    /// <summary>All inodes, in no particular order.</summary>
+    public IEnumerable<Inode> Unsorted() => _slots.OfType<Inode>();
+
     /// <summary>All inodes, in ascending order of their numbers: the same for equal states.</summary>
     public Inode[] Sorted()
     {

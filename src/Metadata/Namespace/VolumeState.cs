@@ -31,6 +31,7 @@ public sealed class VolumeState
     public VolumeState(uint id)
     {
         Id = id;
+        Blocks = new BlockTable(id);
     }
 
     public uint Id { get; }
@@ -69,7 +70,7 @@ public sealed class VolumeState
 
     public SortedDictionary<ulong, SessionState> Sessions { get; } = [];
 
-    public BlockTable Blocks { get; } = new();
+    public BlockTable Blocks { get; }
 
     public LockTable Locks { get; } = new();
 
@@ -181,6 +182,42 @@ public sealed class VolumeState
         if (Locks.HeldCount + Locks.WaiterCount > 0)
         {
             Locks.ReleaseInode(inode.Ino, context.Dropped);
+        }
+    }
+
+    /// <summary>Blocks to which files refer or which are queued for deletion, by storage server, each once: what is left when the volume is deleted.</summary>
+    /// <param name="withOwn">Whether its own blocks are wanted too, not only those of other volumes.</param>
+    public SortedDictionary<uint, DeleteQueue> BlocksLeft(bool withOwn)
+    {
+        var left = new BlockTable(Id);
+        var seen = new HashSet<ulong>();
+        foreach (var (server, queue) in Blocks.DeleteQueues)
+        {
+            foreach (var id in queue.Ids)
+            {
+                Add(server, id);
+            }
+        }
+
+        foreach (var inode in Inodes.Unsorted())
+        {
+            if (inode.File?.Extents is { } extents)
+            {
+                for (var at = extents.Find(0); at.IsValid; at.Next())
+                {
+                    Add(at.Current.Server, at.Current.BlockId);
+                }
+            }
+        }
+
+        return left.DeleteQueues;
+
+        void Add(uint server, ulong id)
+        {
+            if (id != BlockId.Unwritten && (withOwn || BlockId.VolumeOf(id) != Id) && seen.Add(id))
+            {
+                left.QueueFor(server).Add(id);
+            }
         }
     }
 

@@ -10,9 +10,14 @@ using Microsoft.Extensions.Logging;
 namespace EphemeralFs.Metadata.Service;
 
 /// <summary>Takes requests from connections: finds the volume and hands over. Administration is done here.</summary>
-internal sealed class MetadataService : IRpcHandler, IDisposable
+internal sealed partial class MetadataService : IRpcHandler, IDisposable
 {
     private const uint VolumeIdMax = (1 << 24) - 1;
+
+    /// <summary>Directories of volumes that do not exist yet, or any more.</summary>
+    private const string UnfinishedSuffix = ".new";
+    private const string UnwantedSuffix = ".old";
+
     private readonly MetadataOptions _options;
     private readonly ILogger _logger;
     private readonly string _directory;
@@ -31,16 +36,22 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
         _directory = Path.Combine(options.StateDirectory, "metadata");
         Directory.CreateDirectory(Path.Combine(_directory, "volumes"));
         _catalogue = new Catalogue(Path.Combine(_directory, "catalogue"));
-        foreach (var (id, (name, deleted)) in _catalogue.Volumes)
+        foreach (var suffix in new[] { UnfinishedSuffix, UnwantedSuffix })
         {
-            if (deleted)
+            foreach (var directory in Directory.GetDirectories(Path.Combine(_directory, "volumes"), "*" + suffix))
             {
-                DeleteDirectory(id);
+                Directory.Delete(directory, recursive: true);
             }
-            else
-            {
-                _volumes.Add(id, new VolumeService(DirectoryOf(id), id, name, options, Counters, logger) { StorageNews = () => StorageNews?.Invoke() });
-            }
+        }
+
+        foreach (var (id, entry) in _catalogue.Volumes.Where(v => !v.Value.Deleted))
+        {
+            _volumes.Add(id, Load(id, entry.Name, entry.Source));
+        }
+
+        foreach (var (id, entry) in _catalogue.Volumes.Where(v => v.Value.Deleted))
+        {
+            TakeApartAfterRestart(id, entry.Source);
         }
     }
 
@@ -50,27 +61,6 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
     public Action? StorageNews { get; set; }
 
     public IReadOnlyCollection<VolumeService> Volumes => _volumes.Values;
-
-    /// <summary>Ids of deleted volumes whose blocks storage servers may still hold.</summary>
-    public uint[] DeletedVolumes()
-    {
-        lock (_adminLock)
-        {
-            return [.. _catalogue.Volumes.Where(v => v.Value.Deleted).Select(v => v.Key)];
-        }
-    }
-
-    /// <summary>All known storage servers have dropped a deleted volume.</summary>
-    public void ForgetDeleted(uint volume)
-    {
-        lock (_adminLock)
-        {
-            if (_catalogue.Volumes.TryGetValue(volume, out var entry) && entry.Deleted)
-            {
-                _catalogue.Remove(volume);
-            }
-        }
-    }
 
     public void OnRequest(in RpcCall call, ReadOnlyMemory<byte> head, PooledBuffer? body)
     {
@@ -157,6 +147,9 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
             case Opcode.CreateVolume when RpcCall.TryRead<CreateVolumeRequest>(head, out var create):
                 CreateVolume(call, create);
                 break;
+            case Opcode.CloneVolume when RpcCall.TryRead<CloneVolumeRequest>(head, out var clone):
+                CloneVolume(call, clone);
+                break;
             case Opcode.DeleteVolume when RpcCall.TryRead<DeleteVolumeRequest>(head, out var delete):
                 DeleteVolume(call, delete);
                 break;
@@ -169,7 +162,8 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
             case Opcode.RenewSession or Opcode.CancelLock:
                 Fail(call, Status.UnknownSession);
                 break;
-            case Opcode.OpenSession or Opcode.CreateVolume or Opcode.DeleteVolume or Opcode.ListVolumes or Opcode.CheckBlocks:
+            case Opcode.OpenSession or Opcode.CreateVolume or Opcode.DeleteVolume or Opcode.ListVolumes or Opcode.CheckBlocks
+                or Opcode.CloneVolume:
                 Fail(call, Status.BadRequest);
                 break;
             default:
@@ -200,7 +194,7 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
     private void CreateVolume(in RpcCall call, in CreateVolumeRequest request)
     {
         var (id, name) = (request.Id, request.Name);
-        if (id is 0 or > VolumeIdMax || name.Length == 0)
+        if (!IsVolume(id, name))
         {
             Fail(call, Status.BadRequest);
             return;
@@ -218,13 +212,14 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
 
             if (volume is null)
             {
-                // The directory first: what the catalogue names is always there and whole.
-                DeleteDirectory(id);
                 var timeNs = (_options.Time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
-                VolumeStore.Create(DirectoryOf(id), new VolumeState(id, request.LimitBytes, request.LimitInodes, timeNs));
-                _catalogue.Set(id, name, deleted: false);
-                volume = new VolumeService(DirectoryOf(id), id, name, _options, Counters, _logger) { StorageNews = () => StorageNews?.Invoke() };
-                _volumes = new Dictionary<uint, VolumeService>(_volumes) { [id] = volume };
+                var state = new VolumeState(id, request.LimitBytes, request.LimitInodes, timeNs);
+                MakeDirectory(id, target =>
+                {
+                    Snapshot.Write(target, state, 1, 1);
+                    return Status.OK;
+                });
+                volume = Publish(id, name, source: 0);
                 _logger.LogInformation("volume {Volume} created with id {Id}", name, id);
             }
             else
@@ -248,12 +243,14 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
                     return;
                 }
 
+                // The catalogue first: nothing that this volume refers to may be deleted while a restart would bring it back.
+                _catalogue.MarkDeleted(request.Id);
+                KillPoint.Hit("metadata.volume-marked");
                 var remaining = new Dictionary<uint, VolumeService>(_volumes);
                 remaining.Remove(request.Id);
                 _volumes = remaining;
                 volume.Close();
-                _catalogue.Set(request.Id, volume.Name, deleted: true);
-                DeleteDirectory(request.Id);
+                TakeApart(volume);
                 _logger.LogInformation("volume {Volume} deleted", volume.Name);
             }
 
@@ -266,34 +263,92 @@ internal sealed class MetadataService : IRpcHandler, IDisposable
     private ulong[] FindGarbage(ulong[] blockIds)
     {
         List<ulong> garbage = [];
-        foreach (var group in blockIds.GroupBy(BlockId.VolumeOf))
+        lock (_adminLock)
         {
-            if (_volumes.TryGetValue(group.Key, out var volume))
-            {
-                volume.AddGarbage(group, garbage);
-                continue;
-            }
-
-            lock (_adminLock)
+            foreach (var group in blockIds.GroupBy(BlockId.VolumeOf))
             {
                 // Volume ids ascend: one that is missing below the highest was deleted, one above may be on its way from the controller.
-                if (group.Key < _catalogue.HighestId || _catalogue.Volumes.TryGetValue(group.Key, out var entry) && entry.Deleted)
+                if (_volumes.TryGetValue(group.Key, out var volume))
+                {
+                    volume.AddGarbage(group, garbage);
+                }
+                else if (group.Key < _catalogue.HighestId || (_catalogue.Volumes.TryGetValue(group.Key, out var entry) && entry.Deleted))
                 {
                     garbage.AddRange(group);
                 }
             }
+
+            return WithoutUsed([.. garbage]);
+        }
+    }
+
+    private static bool IsVolume(uint id, string name) => id is > 0 and <= VolumeIdMax && name.Length > 0;
+
+    private VolumeService Load(uint id, string name, uint source) =>
+        new(DirectoryOf(id), id, name, source, _options, Counters, _logger) { StorageNews = () => StorageNews?.Invoke() };
+
+    /// <summary>Makes the directory of a new volume, whole or not at all. The catalogue does not name it yet.</summary>
+    /// <param name="id">Its id.</param>
+    /// <param name="write">Makes the first snapshot, or says why there is none.</param>
+    private Status MakeDirectory(uint id, Func<Stream, Status> write)
+    {
+        var unfinished = DirectoryOf(id) + UnfinishedSuffix;
+        if (Directory.Exists(unfinished))
+        {
+            Directory.Delete(unfinished, recursive: true);
         }
 
-        return [.. garbage];
+        var status = Status.OK;
+        VolumeStore.Create(unfinished, target => status = write(target));
+        KillPoint.Hit("metadata.volume-written");
+        if (status != Status.OK)
+        {
+            Directory.Delete(unfinished, recursive: true);
+            return status;
+        }
+
+        DeleteDirectory(id);
+        Directory.Move(unfinished, DirectoryOf(id));
+        KillPoint.Hit("metadata.volume-placed");
+        return Status.OK;
+    }
+
+    /// <summary>A volume whose directory was made comes into being: with the entry in the catalogue.</summary>
+    private VolumeService Publish(uint id, string name, uint source)
+    {
+        // Loaded before: a copy that is in the catalogue and does not serve could not say which blocks it needs.
+        var volume = Load(id, name, source);
+        try
+        {
+            _catalogue.Add(id, name, source);
+        }
+        catch
+        {
+            volume.Dispose();
+            throw;
+        }
+
+        KillPoint.Hit("metadata.volume-listed");
+        _volumes = new Dictionary<uint, VolumeService>(_volumes) { [id] = volume };
+        return volume;
     }
 
     private string DirectoryOf(uint id) => Path.Combine(_directory, "volumes", id.ToString(System.Globalization.CultureInfo.InvariantCulture));
 
+    /// <summary>Whole or not at all: half a directory would look like a damaged one.</summary>
     private void DeleteDirectory(uint id)
     {
         if (Directory.Exists(DirectoryOf(id)))
         {
-            Directory.Delete(DirectoryOf(id), recursive: true);
+            var unwanted = DirectoryOf(id) + UnwantedSuffix;
+            if (Directory.Exists(unwanted))
+            {
+                Directory.Delete(unwanted, recursive: true);
+            }
+
+            Directory.Move(DirectoryOf(id), unwanted);
+            KillPoint.Hit("metadata.directory-set-aside");
+            Directory.Delete(unwanted, recursive: true);
         }
     }
 }

@@ -110,12 +110,12 @@ internal sealed class StorageNotifier : IDisposable
     {
         var servers = _servers();
         var done = await TellSessionsAsync(servers);
-        foreach (var volume in _service.Volumes)
+        foreach (var blocks in _service.UnneededBlocks())
         {
-            foreach (var server in volume.ServersWithDeletes())
+            foreach (var server in blocks.ServersWithDeletes())
             {
                 // A server that is not known yet makes itself known, and that wakes us.
-                done &= !servers.TryGetValue(server, out var info) || await DrainAsync(volume, server, info.Endpoint);
+                done &= !servers.TryGetValue(server, out var info) || await DrainAsync(blocks, server, info.Endpoint);
             }
         }
 
@@ -127,9 +127,8 @@ internal sealed class StorageNotifier : IDisposable
                 all &= _dropped.Contains((volume, server)) || await DropAsync(volume, server, info.Endpoint);
             }
 
-            if (all && servers.Count > 0)
+            if (all && servers.Count > 0 && _service.ForgetDeleted(volume))
             {
-                _service.ForgetDeleted(volume);
                 _dropped.RemoveWhere(d => d.Volume == volume);
             }
 
@@ -165,19 +164,24 @@ internal sealed class StorageNotifier : IDisposable
         return done;
     }
 
-    private async Task<bool> DrainAsync(VolumeService volume, uint server, Endpoint endpoint)
+    private async Task<bool> DrainAsync(IUnneededBlocks blocks, uint server, Endpoint endpoint)
     {
-        while (volume.NextDeletes(server, BatchBlocks) is { Length: > 0 } ids)
+        while (true)
         {
-            if (!await CallAsync(server, endpoint, new DeleteBlocksRequest(ids)))
+            var unneeded = _service.NextDeletes(blocks, server, BatchBlocks, out var count);
+            if (count == 0)
+            {
+                return true;
+            }
+
+            if (unneeded.Length > 0 && !await CallAsync(server, endpoint, new DeleteBlocksRequest(unneeded)))
             {
                 return false;
             }
 
-            volume.Deleted(server, ids.Length);
+            KillPoint.Hit("metadata.blocks-deleted");
+            blocks.Deleted(server, count);
         }
-
-        return true;
     }
 
     private async Task<bool> DropAsync(uint volume, uint server, Endpoint endpoint)

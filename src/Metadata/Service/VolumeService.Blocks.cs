@@ -7,7 +7,6 @@ namespace EphemeralFs.Metadata.Service;
 /// <content>What storage servers must know: blocks that nobody needs, sessions that live; and what there is to see.</content>
 internal sealed partial class VolumeService
 {
-    /// <summary>Storage servers that have blocks of this volume to delete.</summary>
     public uint[] ServersWithDeletes()
     {
         lock (_lock)
@@ -16,7 +15,6 @@ internal sealed partial class VolumeService
         }
     }
 
-    /// <summary>The next blocks that a storage server shall delete, oldest first. They stay queued until <see cref="Deleted"/>.</summary>
     public ulong[] NextDeletes(uint server, int max)
     {
         lock (_lock)
@@ -30,7 +28,6 @@ internal sealed partial class VolumeService
         }
     }
 
-    /// <summary>The storage server has deleted the first blocks of its queue.</summary>
     public void Deleted(uint server, int count)
     {
         lock (_lock)
@@ -114,6 +111,7 @@ internal sealed partial class VolumeService
                 ("ephemeralfs_metadata_inodes", labels, _state.UsedInodes),
                 ("ephemeralfs_metadata_dentries", labels, _state.Dentries),
                 ("ephemeralfs_metadata_blocks", labels, _state.Blocks.Count),
+                ("ephemeralfs_metadata_blocks_of_others", labels, _state.Blocks.CountOfOthers),
                 ("ephemeralfs_metadata_blocks_to_delete", labels, _state.Blocks.DeleteQueues.Values.Sum(q => (double)q.Count)),
                 ("ephemeralfs_metadata_used_bytes", labels, _state.UsedBytes),
                 ("ephemeralfs_metadata_granted_bytes", labels, _state.GrantedBytes),

@@ -15,7 +15,7 @@ namespace EphemeralFs.Metadata.Service;
 /// recall that was decided later: a node sees answers and recalls in the order in which the state changed. Recalls are sent after the lock
 /// is released, because a call to a connection that is gone completes at once.
 /// </remarks>
-internal sealed partial class VolumeService : IDisposable
+internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
 {
     /// <summary>Why most sessions end: their node wants it.</summary>
     private const string Closed = "closed";
@@ -43,11 +43,12 @@ internal sealed partial class VolumeService : IDisposable
 
     /// <summary>Loads the volume from its directory.</summary>
     /// <exception cref="DamagedStateException">It cannot be loaded without losing acknowledged operations.</exception>
-    public VolumeService(string directory, uint id, string name, MetadataOptions options, OperationCounters counters, ILogger logger)
+    public VolumeService(string directory, uint id, string name, uint source, MetadataOptions options, OperationCounters counters, ILogger logger)
     {
         _directory = directory;
         Id = id;
         Name = name;
+        Source = source;
         _options = options;
         _counters = counters;
         _logger = logger;

@@ -58,16 +58,33 @@ public readonly record struct RegisterRequest(
 /// <summary>The id of the server, and the cluster as the controller sees it.</summary>
 /// <param name="Id">Server id, from 1.</param>
 /// <param name="Servers">All known servers.</param>
-public readonly record struct RegisterReply(uint Id, ServerStatus[] Servers)
+/// <param name="Hints">Nodes: what is said of the volumes that they have mounted, which may change at any time.</param>
+public readonly record struct RegisterReply(uint Id, ServerStatus[] Servers, Label[] Hints)
     : IWireMessage<RegisterReply>
 {
     public void Write(ref WireWriter w)
     {
         w.U32(Id);
         w.List(Servers);
+        w.List(Hints);
     }
 
-    public static RegisterReply Read(ref WireReader r) => new(r.U32(), r.List<ServerStatus>(46));
+    public static RegisterReply Read(ref WireReader r) => new(r.U32(), r.List<ServerStatus>(46), r.List<Label>(8));
+}
+
+/// <summary>A key and its value: hints of a volume by its name, or what somebody wants to find again at a volume.</summary>
+/// <param name="Key">At most 255 bytes.</param>
+/// <param name="Value">At most 1024 bytes.</param>
+public readonly record struct Label(string Key, string Value)
+    : IWireMessage<Label>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Key);
+        w.Text(Value);
+    }
+
+    public static Label Read(ref WireReader r) => new(r.Text(255), r.Text(1024));
 }
 
 /// <summary>The cluster as the controller sees it.</summary>
@@ -170,11 +187,15 @@ public readonly record struct MountStatus(string Volume, string Directory, ulong
     public static MountStatus Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.U64(), r.Text(1024));
 }
 
-/// <summary>Creates a volume. Repeating it with the same limits is success.</summary>
+/// <summary>Creates a volume. Repeating the same is success, VolumeExists when anything differs.</summary>
 /// <param name="Name">1 … 63 characters a-z 0-9 . _ -</param>
 /// <param name="LimitBytes">Quota, 0 for none.</param>
 /// <param name="LimitInodes">Quota, 0 for none.</param>
-public readonly record struct AddVolumeRequest(string Name, ulong LimitBytes, ulong LimitInodes)
+/// <param name="Hints">How it will be used, as <see cref="Core.VolumeHints"/> writes it.</param>
+/// <param name="Labels">Kept with the volume for whoever made it; null for none.</param>
+/// <param name="Source">The volume whose content it begins with; empty for an empty one.</param>
+public readonly record struct AddVolumeRequest(
+    string Name, ulong LimitBytes, ulong LimitInodes, string Hints = "", Label[]? Labels = null, string Source = "")
     : IRequest<AddVolumeRequest, VolumeStatus>
 {
     public static Opcode Opcode => Opcode.AddVolume;
@@ -184,9 +205,33 @@ public readonly record struct AddVolumeRequest(string Name, ulong LimitBytes, ul
         w.Text(Name);
         w.U64(LimitBytes);
         w.U64(LimitInodes);
+        w.Text(Hints);
+        w.List(Labels ?? []);
+        w.Text(Source);
     }
 
-    public static AddVolumeRequest Read(ref WireReader r) => new(r.Text(255), r.U64(), r.U64());
+    public static AddVolumeRequest Read(ref WireReader r) => new(r.Text(255), r.U64(), r.U64(), r.Text(255), r.List<Label>(8), r.Text(255));
+}
+
+/// <summary>Changes limits and hints of a volume, at once for those who have it mounted. NoSuchVolume.</summary>
+/// <param name="Name">Volume name.</param>
+/// <param name="LimitBytes">Quota from now on, 0 for none.</param>
+/// <param name="LimitInodes">Quota from now on, 0 for none.</param>
+/// <param name="Hints">How it will be used, as <see cref="Core.VolumeHints"/> writes it.</param>
+public readonly record struct ChangeVolumeRequest(string Name, ulong LimitBytes, ulong LimitInodes, string Hints)
+    : IRequest<ChangeVolumeRequest, VolumeStatus>
+{
+    public static Opcode Opcode => Opcode.ChangeVolume;
+
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Name);
+        w.U64(LimitBytes);
+        w.U64(LimitInodes);
+        w.Text(Hints);
+    }
+
+    public static ChangeVolumeRequest Read(ref WireReader r) => new(r.Text(255), r.U64(), r.U64(), r.Text(255));
 }
 
 /// <summary>Deletes a volume and everything in it. An unknown one is success.</summary>
@@ -231,7 +276,7 @@ public readonly record struct GetVolumesReply(VolumeStatus[] Volumes)
         w.List(Volumes);
     }
 
-    public static GetVolumesReply Read(ref WireReader r) => new(r.List<VolumeStatus>(48));
+    public static GetVolumesReply Read(ref WireReader r) => new(r.List<VolumeStatus>(68));
 }
 
 /// <summary>A volume.</summary>
@@ -243,6 +288,10 @@ public readonly record struct GetVolumesReply(VolumeStatus[] Volumes)
 /// <param name="LimitInodes">Quota, 0 for none.</param>
 /// <param name="UsedInodes">Inodes.</param>
 /// <param name="Sessions">Open sessions.</param>
+/// <param name="Hints">How it will be used; empty in answers of metadata servers, as what follows.</param>
+/// <param name="Labels">What was given to keep with it.</param>
+/// <param name="Source">The volume whose content it began with.</param>
+/// <param name="CreatedNs">When it was asked for, nanoseconds since the epoch.</param>
 public readonly record struct VolumeStatus(
     uint Id,
     string Name,
@@ -251,7 +300,11 @@ public readonly record struct VolumeStatus(
     ulong UsedBytes,
     ulong LimitInodes,
     ulong UsedInodes,
-    uint Sessions)
+    uint Sessions,
+    string Hints = "",
+    Label[]? Labels = null,
+    string Source = "",
+    long CreatedNs = 0)
     : IWireMessage<VolumeStatus>
 {
     public void Write(ref WireWriter w)
@@ -264,6 +317,10 @@ public readonly record struct VolumeStatus(
         w.U64(LimitInodes);
         w.U64(UsedInodes);
         w.U32(Sessions);
+        w.Text(Hints);
+        w.List(Labels ?? []);
+        w.Text(Source);
+        w.I64(CreatedNs);
     }
 
     public static VolumeStatus Read(ref WireReader r) => new(
@@ -274,7 +331,11 @@ public readonly record struct VolumeStatus(
         r.U64(),
         r.U64(),
         r.U64(),
-        r.U32());
+        r.U32(),
+        r.Text(255),
+        r.List<Label>(8),
+        r.Text(255),
+        r.I64());
 }
 
 /// <summary>Controller to metadata server: make the namespace of a volume. Repeating it is success.</summary>
@@ -296,6 +357,30 @@ public readonly record struct CreateVolumeRequest(uint Id, string Name, ulong Li
     }
 
     public static CreateVolumeRequest Read(ref WireReader r) => new(r.U32(), r.Text(255), r.U64(), r.U64());
+}
+
+/// <summary>Controller to metadata server: make a volume with the names and files that another one has at one instant. Both refer to the same blocks;
+/// no bytes move. Repeating it is success, VolumeExists with anything else; NoSuchVolume without the source; ENOSPC when the quota is smaller than what is copied.</summary>
+/// <param name="SourceId">The volume that is copied; it may be in use.</param>
+/// <param name="Id">Volume id of the copy, never reused.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="LimitBytes">Its quota, 0 for none.</param>
+/// <param name="LimitInodes">Its quota, 0 for none.</param>
+public readonly record struct CloneVolumeRequest(uint SourceId, uint Id, string Name, ulong LimitBytes, ulong LimitInodes)
+    : IRequest<CloneVolumeRequest, VolumeStatus>
+{
+    public static Opcode Opcode => Opcode.CloneVolume;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U32(SourceId);
+        w.U32(Id);
+        w.Text(Name);
+        w.U64(LimitBytes);
+        w.U64(LimitInodes);
+    }
+
+    public static CloneVolumeRequest Read(ref WireReader r) => new(r.U32(), r.U32(), r.Text(255), r.U64(), r.U64());
 }
 
 /// <summary>Controller to metadata server: drop a namespace. An unknown one is success; VolumeBusy while sessions are open, unless forced.</summary>
@@ -381,5 +466,5 @@ public readonly record struct ClusterStatusReply(ServerStatus[] Servers, VolumeS
         w.List(Volumes);
     }
 
-    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(46), r.List<VolumeStatus>(48));
+    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(46), r.List<VolumeStatus>(68));
 }

@@ -66,6 +66,92 @@ public readonly record struct NodeStatusReply(string Node, uint Incarnation, Mou
     public static NodeStatusReply Read(ref WireReader r) => new(r.Text(255), r.U32(), r.List<MountStatus>(20));
 }
 
+/// <summary>
+/// Makes a volume appear at a directory: the node's one mount of it, at one more place. Repeating it is success; EEXIST when the volume is there with other
+/// options, EBUSY when something else is, EINVAL for a path that may not be used, ENOENT without a parent directory.
+/// </summary>
+/// <param name="Volume">Volume name.</param>
+/// <param name="Target">Absolute path; made, unless it is there. Its parent must exist.</param>
+/// <param name="Options">Comma-separated: ro, nosuid, nodev, noexec, noatime and their opposites.</param>
+/// <param name="Group">Group that the root directory is given to, with the right to write; negative: nothing is changed.</param>
+/// <param name="Root">Below this directory no part of <paramref name="Target"/> is a symbolic link; empty: no part at all.</param>
+public readonly record struct PublishRequest(string Volume, string Target, string Options, long Group, string Root)
+    : IRequest<PublishRequest, Empty>
+{
+    public static Opcode Opcode => Opcode.Publish;
+
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Volume);
+        w.Text(Target);
+        w.Text(Options);
+        w.I64(Group);
+        w.Text(Root);
+    }
+
+    public static PublishRequest Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Text(1024), r.I64(), r.Text(4096));
+}
+
+/// <summary>Takes a volume away from a directory, and the directory too. What is not there is success.</summary>
+/// <param name="Volume">Volume name.</param>
+/// <param name="Target">Where it was published.</param>
+/// <param name="Root">As in <see cref="PublishRequest"/>.</param>
+public readonly record struct UnpublishRequest(string Volume, string Target, string Root)
+    : IRequest<UnpublishRequest, Empty>
+{
+    public static Opcode Opcode => Opcode.Unpublish;
+
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Volume);
+        w.Text(Target);
+        w.Text(Root);
+    }
+
+    public static UnpublishRequest Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Text(4096));
+}
+
+/// <summary>Where volumes are published on this node, as the kernel says.</summary>
+/// <param name="Volume">Only this one, or empty for all.</param>
+public readonly record struct GetPublishedRequest(string Volume)
+    : IRequest<GetPublishedRequest, GetPublishedReply>
+{
+    public static Opcode Opcode => Opcode.GetPublished;
+
+    public void Write(ref WireWriter w) => w.Text(Volume);
+
+    public static GetPublishedRequest Read(ref WireReader r) => new(r.Text(255));
+}
+
+/// <summary>Publications of a node.</summary>
+/// <param name="Published">Each place.</param>
+public readonly record struct GetPublishedReply(PublishedVolume[] Published)
+    : IWireMessage<GetPublishedReply>
+{
+    public void Write(ref WireWriter w) => w.List(Published);
+
+    public static GetPublishedReply Read(ref WireReader r) => new(r.List<PublishedVolume>(13));
+}
+
+/// <summary>A volume at a place.</summary>
+/// <param name="Volume">Volume name.</param>
+/// <param name="Target">Where.</param>
+/// <param name="ReadOnly">Whether it cannot be changed there.</param>
+/// <param name="Problem">What is wrong with it; empty when it is well.</param>
+public readonly record struct PublishedVolume(string Volume, string Target, bool ReadOnly, string Problem)
+    : IWireMessage<PublishedVolume>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Volume);
+        w.Text(Target);
+        w.Bool(ReadOnly);
+        w.Text(Problem);
+    }
+
+    public static PublishedVolume Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Bool(), r.Text(1024));
+}
+
 /// <summary>Stops the role that receives it, cleanly.</summary>
 public readonly record struct ShutdownRequest
     : IRequest<ShutdownRequest, Empty>

@@ -78,7 +78,7 @@ internal sealed class MiniCluster : IDisposable
         Assert.Equal(Status.OK, (await admin.CallAsync<CloseSessionRequest, Empty>(default, session)).Status);
     }
 
-    public TestNode NewNode(string name, long cacheBytes = 16 << 20) => new(this, name, cacheBytes);
+    public TestNode NewNode(string name, long cacheBytes = 16 << 20, string volume = "v") => new(this, name, cacheBytes, volume);
 
     public void Dispose()
     {
@@ -95,14 +95,16 @@ internal sealed class TestNode : IKernelCache, IDisposable
 {
     private readonly MiniCluster _cluster;
     private readonly string _name;
+    private readonly string _volume;
     private readonly SharedMemory _memory;
     private readonly StorageServers _servers = new();
     private ulong _unique;
 
-    public TestNode(MiniCluster cluster, string name, long cacheBytes)
+    public TestNode(MiniCluster cluster, string name, long cacheBytes, string volume)
     {
         _cluster = cluster;
         _name = name;
+        _volume = volume;
         Assert.Equal(Errno.OK, SharedMemory.Create(name, NodeMemory.SizeFor(cacheBytes), allocate: false, out var memory));
         _memory = memory!;
         _servers.Update(cluster.View());
@@ -236,7 +238,7 @@ internal sealed class TestNode : IKernelCache, IDisposable
 
     private unsafe VolumeClient Prepare() => new(
             _cluster.MetadataEndpoint,
-            "v",
+            _volume,
             _name,
             new NodeMemory(_memory.Pointer, _memory.Length),
             new BlockStore(_servers, new BlockCache(8 << 20), 10_000),

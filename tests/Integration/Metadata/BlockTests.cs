@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
@@ -131,66 +130,5 @@ public class BlockTests : MetadataFixture
 
         async Task<Status> CreateAsync(uint id, string name, ulong limit) =>
             (await admin.CallAsync<CreateVolumeRequest, VolumeStatus>(new(id, name, limit, 0))).Status;
-    }
-
-    private sealed class FakeStorage : IRpcHandler, IDisposable
-    {
-        private readonly string _directory = Directory.CreateTempSubdirectory("efs-st-").FullName;
-        private readonly Endpoint _endpoint;
-        private RpcServer? _server;
-
-        public FakeStorage(bool start = true)
-        {
-            _endpoint = Endpoint.Unix(Path.Combine(_directory, "s"));
-            if (start)
-            {
-                Start();
-            }
-        }
-
-        public ConcurrentBag<ulong> Deleted { get; } = [];
-
-        public ConcurrentBag<uint> DroppedVolumes { get; } = [];
-
-        public ConcurrentBag<LiveSessionsRequest> Sessions { get; } = [];
-
-        public void Start()
-        {
-            _server = new RpcServer(_endpoint, this);
-            _server.Start();
-        }
-
-        public ServerStatus Status(uint id) => new(ServerRole.Storage, id, $"s{id}", _endpoint.Text, "", 1, true, 0, [], []);
-
-        public void OnRequest(in RpcCall call, ReadOnlyMemory<byte> head, PooledBuffer? body)
-        {
-            if (RpcCall.TryRead<DeleteBlocksRequest>(head, out var delete) && call.Header.Opcode == Opcode.DeleteBlocks)
-            {
-                foreach (var id in delete.BlockIds)
-                {
-                    Deleted.Add(id);
-                }
-            }
-            else if (RpcCall.TryRead<DeleteVolumeBlocksRequest>(head, out var drop) && call.Header.Opcode == Opcode.DeleteVolumeBlocks)
-            {
-                DroppedVolumes.Add(drop.Volume);
-            }
-            else if (RpcCall.TryRead<LiveSessionsRequest>(head, out var sessions) && call.Header.Opcode == Opcode.LiveSessions)
-            {
-                Sessions.Add(sessions);
-            }
-
-            call.Reply(default(Empty));
-        }
-
-        public void OnDisconnected(RpcPeer peer)
-        {
-        }
-
-        public void Dispose()
-        {
-            _server?.Dispose();
-            Directory.Delete(_directory, true);
-        }
     }
 }

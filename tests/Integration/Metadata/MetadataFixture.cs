@@ -19,6 +19,8 @@ public abstract class MetadataFixture : IAsyncLifetime
 
     protected virtual ulong LimitBytes => 0;
 
+    private protected string StateDirectory => _directory;
+
     private protected MetadataHost Host { get; private set; } = null!;
 
     public virtual async Task InitializeAsync()

@@ -23,13 +23,19 @@ internal sealed class MetadataProcess : IDisposable
     /// <summary>Starts it and waits until it serves.</summary>
     /// <param name="killPoint">Where it shall die, or null.</param>
     /// <param name="snapshotAfterBytes">Journal between snapshots.</param>
-    public async Task StartAsync(string? killPoint = null, long snapshotAfterBytes = 64 << 20)
+    /// <param name="storage">The storage server with id 1, or null for none.</param>
+    public async Task StartAsync(string? killPoint = null, long snapshotAfterBytes = 64 << 20, Endpoint? storage = null)
     {
         var start = new ProcessStartInfo("dotnet") { RedirectStandardInput = true, RedirectStandardOutput = true };
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "EphemeralFs.Tests.MetadataServer.dll"));
         start.ArgumentList.Add(Endpoint.Text);
         start.ArgumentList.Add(_root);
         start.ArgumentList.Add(snapshotAfterBytes.ToString(CultureInfo.InvariantCulture));
+        if (storage is not null)
+        {
+            start.ArgumentList.Add(storage.Text);
+        }
+
         start.Environment[KillPoint.Variable] = killPoint ?? "";
         _process?.Dispose();
         _process = Process.Start(start)!;

@@ -65,7 +65,7 @@ internal sealed class LeaseModel : ILogger, IDisposable
         _directory = Directory.CreateDirectory(Path.Combine(root, $"efs-leases-{Environment.ProcessId}-{Guid.NewGuid():N}")).FullName;
         var metadata = Directory.CreateDirectory(Path.Combine(_directory, "metadata")).FullName;
         VolumeStore.Create(Path.Combine(metadata, "volumes", "1"), new VolumeState(1, QuotaBytes, 0, Simulation.Stamp()));
-        new Catalogue(Path.Combine(metadata, "catalogue")).Set(1, "v", deleted: false);
+        new Catalogue(Path.Combine(metadata, "catalogue")).Add(1, "v", source: 0);
         Nodes = [.. new[] { "a", "b", "c" }.Select(name => new SimulatedNode(Simulation, this, name))];
         StartServer();
     }

@@ -35,11 +35,11 @@ internal sealed class NetworkOfItsOwn : IDisposable
         }
     }
 
-    /// <summary>Address of the machine's end: of a small network that is meant for tests of network devices (RFC 2544).</summary>
-    public string Outside { get; } = "198.18.77.1";
+    /// <summary>Address of the machine's end: in 198.18.0.0/15, which is meant for tests of network devices (RFC 2544).</summary>
+    public string Outside { get; } = Address(1);
 
     /// <summary>Address of the namespace's end.</summary>
-    public string Inside { get; } = "198.18.77.2";
+    public string Inside { get; } = Address(2);
 
     /// <summary>A command line that runs in the network and otherwise where we are: the mount is to be seen here.</summary>
     public string[] Enter(params string[] command) => [Tool.Find("nsenter"), $"--net=/var/run/netns/{name}", .. command];
@@ -55,6 +55,13 @@ internal sealed class NetworkOfItsOwn : IDisposable
         // The devices go with the namespace, as soon as no process is in it any more.
         Ip($"link delete {name}o", mayFail: true);
         Ip($"netns delete {name}", mayFail: true);
+    }
+
+    /// <summary>One of the four addresses of the small network that is this process's.</summary>
+    private static string Address(int host)
+    {
+        int offset = (Environment.ProcessId % 32_768 * 4) + host;
+        return string.Create(CultureInfo.InvariantCulture, $"198.{18 + (offset >> 16)}.{(offset >> 8) & 255}.{offset & 255}");
     }
 
     private void Tell(string outside, string inside)

@@ -13,9 +13,9 @@ public sealed class BackPressureTests(ITestOutputHelper output)
 
     /// <summary>
     /// What 64 writers may cost a daemon: the write-back cache, once more what is being copied into blocks, once more what waits for the sockets; a request of
-    /// 1 MiB in the hands of each writer, the idle buffers, and the read cache.
+    /// 1 MiB in the hands of each writer, or of each reader with the block that it waits for, the idle buffers, and the read cache.
     /// </summary>
-    private const long NodeBytes = ((3 * CacheMiB) + 64 + 32 + 32 + 32) * ProcessCost.MiB;
+    private const long NodeBytes = ((3 * CacheMiB) + (2 * 64) + 32 + 32 + 32) * ProcessCost.MiB;
 
     /// <summary>What a server may hold for one daemon: blocks under way.</summary>
     private const long ServerBytes = 64 * ProcessCost.MiB;

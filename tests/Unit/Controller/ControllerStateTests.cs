@@ -47,10 +47,10 @@ public sealed class ControllerStateTests : IDisposable
     public void A_volume_needs_a_living_metadata_server()
     {
         using var state = Open();
-        Assert.Equal(Status.NoSuchServer, state.AddVolume(new("tmp", 0, 0), 0, out _));
+        Assert.Equal(Status.NoSuchServer, state.AddVolume(new("tmp", 0, 0), 0, 0, out _));
         state.Register(Server(ServerRole.Metadata, "m"), 0);
-        Assert.Equal(Status.NoSuchServer, state.AddVolume(new("tmp", 0, 0), 5000, out _));
-        Assert.Equal(Status.OK, state.AddVolume(new("tmp", 0, 0), 4999, out var volume));
+        Assert.Equal(Status.NoSuchServer, state.AddVolume(new("tmp", 0, 0), 5000, 0, out _));
+        Assert.Equal(Status.OK, state.AddVolume(new("tmp", 0, 0), 4999, 0, out var volume));
         Assert.Equal("m", volume!.MetadataServer);
     }
 
@@ -70,11 +70,11 @@ public sealed class ControllerStateTests : IDisposable
     {
         using var state = Open();
         state.Register(Server(ServerRole.Metadata, "m"), 0);
-        Assert.Equal(Status.OK, state.AddVolume(new("v", 10, 20), 0, out var first));
-        Assert.Equal(Status.OK, state.AddVolume(new("v", 10, 20), 0, out var second));
+        Assert.Equal(Status.OK, state.AddVolume(new("v", 10, 20), 0, 0, out var first));
+        Assert.Equal(Status.OK, state.AddVolume(new("v", 10, 20), 0, 0, out var second));
         Assert.Equal(first, second);
-        Assert.Equal(Status.VolumeExists, state.AddVolume(new("v", 11, 20), 0, out _));
-        Assert.Equal(Status.VolumeExists, state.AddVolume(new("v", 10, 21), 0, out _));
+        Assert.Equal(Status.VolumeExists, state.AddVolume(new("v", 11, 20), 0, 0, out _));
+        Assert.Equal(Status.VolumeExists, state.AddVolume(new("v", 10, 21), 0, 0, out _));
     }
 
     [Fact]
@@ -133,7 +133,7 @@ public sealed class ControllerStateTests : IDisposable
     {
         using var state = Open();
         state.Register(Server(ServerRole.Metadata, "m"), 0);
-        Assert.Equal(Errno.EINVAL.ToStatus(), state.AddVolume(new(name, 0, 0), 0, out _));
+        Assert.Equal(Errno.EINVAL.ToStatus(), state.AddVolume(new(name, 0, 0), 0, 0, out _));
     }
 
     [Fact]
@@ -147,7 +147,7 @@ public sealed class ControllerStateTests : IDisposable
 
     private static Volume Add(ControllerState state, string name)
     {
-        Assert.Equal(Status.OK, state.AddVolume(new(name, 0, 0), 0, out var volume));
+        Assert.Equal(Status.OK, state.AddVolume(new(name, 0, 0), 0, 0, out var volume));
         return volume!;
     }
 

@@ -16,7 +16,7 @@ public class FileContentTests
     public void Edits_change_exactly_the_bytes_they_name(int seed)
     {
         var random = new Random(seed);
-        var blocks = new BlockTable();
+        var blocks = new BlockTable(0);
         var file = new FileContent();
         var model = new (ulong Block, uint Offset)[Bytes];
         var nextBlock = 0UL;
@@ -65,7 +65,7 @@ public class FileContentTests
     [Fact]
     public void Many_extents_stay_sorted_in_any_order_of_writing()
     {
-        var blocks = new BlockTable();
+        var blocks = new BlockTable(0);
         var file = new FileContent();
         var order = Enumerable.Range(0, 5000).ToArray();
         new Random(5).Shuffle(order);
@@ -94,7 +94,7 @@ public class FileContentTests
     [Fact]
     public void Neighbours_that_continue_each_other_become_one()
     {
-        var blocks = new BlockTable();
+        var blocks = new BlockTable(0);
         var file = new FileContent();
         file.Insert(new Extent(0, 10, 1, 0, 1), blocks);
         file.Insert(new Extent(20, 10, 1, 20, 1), blocks);

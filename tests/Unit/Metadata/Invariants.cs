@@ -60,6 +60,11 @@ internal static class Invariants
         Assert.True(v.LimitBytes == 0 || v.UsedBytes + v.GrantedBytes <= v.LimitBytes);
         Assert.True(v.LimitInodes == 0 || v.UsedInodes <= v.LimitInodes);
         Assert.Equal(references.OrderBy(p => p.Key), v.Blocks.References.OrderBy(p => p.Key));
+        var owners = references.Keys.Select(BlockId.VolumeOf).ToHashSet();
+        Assert.Equal(references.Keys.Count(id => BlockId.VolumeOf(id) != v.Id), v.Blocks.CountOfOthers);
+        Assert.All(owners, owner => Assert.True(v.Blocks.UsesBlocksOf(owner)));
+        Assert.Equal(owners.Contains(v.Id), v.Blocks.UsesBlocksOf(v.Id));
+        Assert.False(v.Blocks.UsesBlocksOf(v.Id + 1));
         var handles = v.Sessions.Values.SelectMany(s => s.Handles.Values.Select(h => (s.Id, h.Ino, h.Write)))
             .GroupBy(h => (h.Id, h.Ino)).ToDictionary(g => g.Key, g => (g.Count(h => !h.Write), g.Count(h => h.Write)));
         Assert.Equal(handles.OrderBy(p => p.Key), openers.OrderBy(p => p.Key));

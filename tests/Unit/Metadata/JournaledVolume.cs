@@ -14,15 +14,16 @@ internal sealed class JournaledVolume : IDisposable
     private readonly Dictionary<ulong, uint> _sequences = [];
     private byte[] _reply = new byte[1024];
 
-    public JournaledVolume(string directory, ulong limitBytes = 0, ulong limitInodes = 0, long snapshotAfterBytes = 1 << 30)
+    public JournaledVolume(
+        string directory, ulong limitBytes = 0, ulong limitInodes = 0, long snapshotAfterBytes = 1 << 30, uint id = TestVolume.Id)
     {
         DirectoryPath = directory;
         if (!Directory.Exists(directory))
         {
-            VolumeStore.Create(directory, new VolumeState(TestVolume.Id, limitBytes, limitInodes, 1));
+            VolumeStore.Create(directory, new VolumeState(id, limitBytes, limitInodes, 1));
         }
 
-        (Store, State) = VolumeStore.Open(directory, TestVolume.Id, snapshotAfterBytes, NullLogger.Instance);
+        (Store, State) = VolumeStore.Open(directory, id, snapshotAfterBytes, NullLogger.Instance);
     }
 
     public string DirectoryPath { get; }
@@ -34,6 +35,13 @@ internal sealed class JournaledVolume : IDisposable
     public long TimeNs { get; private set; } = 1_000_000;
 
     public string JournalPath => Path.Combine(DirectoryPath, $"journal-{Store.Journal.Number:D16}");
+
+    /// <summary>A volume with what this one has now.</summary>
+    public JournaledVolume Copy(string directory, uint id)
+    {
+        VolumeStore.Create(directory, target => Snapshot.WriteCopy(target, State, id, 0, 0));
+        return new JournaledVolume(directory, id: id);
+    }
 
     public SessionState BeginSession()
     {
@@ -83,7 +91,7 @@ internal sealed class JournaledVolume : IDisposable
         CopyTo(copy);
         try
         {
-            using var again = new JournaledVolume(copy);
+            using var again = new JournaledVolume(copy, id: State.Id);
             return Snapshot.Dump(again.State);
         }
         finally

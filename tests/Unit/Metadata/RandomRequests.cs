@@ -96,7 +96,7 @@ internal sealed class RandomRequests(Random random)
     private (Opcode Opcode, byte[] Head) Rmdir(VolumeState state)
     {
         var directory = state.Inodes.Find(Pick(state, i => i.Attributes.IsDirectory && i.Attributes.Nlink == 2 && i.Ino != Root));
-        if (directory is null || random.Next(3) == 0)
+        if (directory is not { Attributes.IsDirectory: true } || random.Next(3) == 0)
         {
             return Encode<RmdirRequest, NameReply>(new(Directory(state), Name()));
         }
@@ -144,6 +144,6 @@ internal sealed class RandomRequests(Random random)
         }
 
         var range = ranges[random.Next(ranges.Count)];
-        return BlockId.Make(TestVolume.Id, range.First + (ulong)random.NextInt64(range.Count));
+        return BlockId.Make((uint)(session.Id >> 32), range.First + (ulong)random.NextInt64(range.Count));
     }
 }

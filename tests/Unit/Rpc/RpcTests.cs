@@ -165,12 +165,25 @@ public sealed class RpcTests : IDisposable
     [Theory]
     [InlineData("unix:relative")]
     [InlineData("tcp:host")]
+    [InlineData("tcp:300.1.2.3:7")]
+    [InlineData("tcp:no_name:7")]
+    [InlineData("tcp:host:70000")]
     [InlineData("")]
     [InlineData("http://x")]
     public void BadEndpointsSayWhy(string text)
     {
         Assert.False(Endpoint.TryParse(text, out _, out var error));
         Assert.Contains(text, error);
+    }
+
+    [Fact]
+    public async Task A_name_is_resolved_when_the_client_connects()
+    {
+        using var server = new RpcServer(Endpoint.Parse("tcp:127.0.0.1:0"), new BlockEcho());
+        server.Start();
+        var port = ((System.Net.IPEndPoint)server.Endpoint.Address).Port;
+        using var client = new RpcClient(Endpoint.Parse($"tcp:localhost:{port}"));
+        Assert.Equal(Status.OK, await client.ConnectAsync(10_000));
     }
 
     private sealed class BlockEcho : IRpcHandler

@@ -1,0 +1,63 @@
+using EphemeralFs.Core;
+using EphemeralFs.CsiDriver.Grpc;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.CsiDriver.Cluster;
+
+/// <summary>The cluster's controller, which has all state that the driver needs. Failures are <see cref="GrpcException"/>s.</summary>
+/// <param name="endpoint">Where it serves.</param>
+public sealed class ControllerClient(Endpoint endpoint) : IDisposable
+{
+    /// <summary>The bound of a request, milliseconds: longer than the controller's own to a metadata server, shorter than any sidecar's.</summary>
+    private const int AnswerMs = 10_000;
+
+    private readonly RpcClient _client = new(endpoint);
+
+    /// <summary>The volume of that name, or null.</summary>
+    public async Task<VolumeStatus?> FindAsync(string name, CancellationToken cancellation) =>
+        name.Length > 0 && (await CallAsync<GetVolumesRequest, GetVolumesReply>(new(name), cancellation).ConfigureAwait(false)).Volumes is [var volume] ? volume : null;
+
+    /// <summary>All volumes, by name.</summary>
+    public async Task<VolumeStatus[]> ListAsync(CancellationToken cancellation) =>
+        (await CallAsync<GetVolumesRequest, GetVolumesReply>(new(""), cancellation).ConfigureAwait(false)).Volumes;
+
+    /// <summary>All servers.</summary>
+    public async Task<ServerStatus[]> ViewAsync(CancellationToken cancellation) =>
+        (await CallAsync<GetViewRequest, GetViewReply>(default, cancellation).ConfigureAwait(false)).Servers;
+
+    /// <summary>Makes a volume. Null when there is one with other properties.</summary>
+    public async Task<VolumeStatus?> AddAsync(AddVolumeRequest request, CancellationToken cancellation)
+    {
+        var made = await _client.CallAsync<AddVolumeRequest, VolumeStatus>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
+        return made.IsOk ? made.Value
+            : made.Status == Status.VolumeExists ? null
+            : throw Failed(made.Status, made.Status == Status.NoSuchVolume ? $"there is no volume {request.Source}" : $"volume {request.Name} cannot be made");
+    }
+
+    /// <summary>Changes limits and hints.</summary>
+    public Task<VolumeStatus> ChangeAsync(ChangeVolumeRequest request, CancellationToken cancellation) =>
+        CallAsync<ChangeVolumeRequest, VolumeStatus>(request, cancellation);
+
+    /// <summary>Deletes a volume. False when it is mounted somewhere.</summary>
+    public async Task<bool> RemoveAsync(string name, bool force, CancellationToken cancellation)
+    {
+        var gone = await _client.CallAsync<RemoveVolumeRequest, Empty>(new(name, force), timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
+        return gone.IsOk || (gone.Status == Status.VolumeBusy ? false : throw Failed(gone.Status, $"volume {name} cannot be deleted"));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _client.Dispose();
+
+    private async Task<TReply> CallAsync<TRequest, TReply>(TRequest request, CancellationToken cancellation)
+        where TRequest : struct, IRequest<TRequest, TReply>
+        where TReply : struct, IWireMessage<TReply>
+    {
+        var result = await _client.CallAsync<TRequest, TReply>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
+        return result.IsOk ? result.Value : throw Failed(result.Status, "the controller refuses");
+    }
+
+    private GrpcException Failed(Status status, string what) => status.ToGrpc(status == Status.Unavailable
+        ? $"the controller at {endpoint}, or the volume's metadata server, does not answer"
+        : $"{what}: {status}");
+}

@@ -1,0 +1,28 @@
+using EphemeralFs.Rpc;
+
+namespace EphemeralFs.CsiDriver;
+
+/// <summary>Configuration of a CSI plugin.</summary>
+public sealed record CsiOptions
+{
+    /// <summary>Path of the socket on which CSI is served.</summary>
+    public required string Socket { get; init; }
+
+    /// <summary>Name of the node in Kubernetes.</summary>
+    public required string Node { get; init; }
+
+    /// <summary>The cluster's controller.</summary>
+    public required Endpoint Controller { get; init; }
+
+    /// <summary>The control socket of this node's daemon; null for a plugin without the node service.</summary>
+    public Endpoint? NodeDaemon { get; init; }
+
+    /// <summary>Whether the controller services are served.</summary>
+    public bool ServesController { get; init; } = true;
+
+    /// <summary>Kubelet's directory, to register there; empty to be registered by somebody else, or not at all.</summary>
+    public string KubeletDirectory { get; init; } = "";
+
+    /// <summary>Zone of the node.</summary>
+    public string Zone { get; init; } = "default";
+}

@@ -1,0 +1,23 @@
+namespace EphemeralFs.CsiDriver.Grpc;
+
+/// <summary>How a call ended, with the numbers of the wire (gRPC, <c>doc/statuscodes.md</c>). What each means for a CSI call says the CSI specification.</summary>
+public enum GrpcStatusCode
+{
+    OK = 0,
+    Cancelled = 1,
+    Unknown = 2,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+    Unauthenticated = 16,
+}

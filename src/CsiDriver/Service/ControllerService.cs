@@ -1,0 +1,269 @@
+using EphemeralFs.Core;
+using EphemeralFs.CsiDriver.Cluster;
+using EphemeralFs.CsiDriver.Csi;
+using EphemeralFs.CsiDriver.Grpc;
+using EphemeralFs.CsiDriver.Volumes;
+using EphemeralFs.Rpc.Messages;
+using Google.Protobuf.Collections;
+using CreateVolumeRequest = EphemeralFs.CsiDriver.Csi.CreateVolumeRequest;
+using DeleteVolumeRequest = EphemeralFs.CsiDriver.Csi.DeleteVolumeRequest;
+using ListVolumesRequest = EphemeralFs.CsiDriver.Csi.ListVolumesRequest;
+using Capability = EphemeralFs.CsiDriver.Csi.ControllerServiceCapability.Types.RPC.Types.Type;
+using VolumeStatus = EphemeralFs.Rpc.Messages.VolumeStatus;
+
+namespace EphemeralFs.CsiDriver.Service;
+
+/// <summary>csi.v1.Controller: volumes come and go. All state is the cluster's; any number of these may run (CSI specification, "Controller Service RPC").</summary>
+/// <param name="cluster">The cluster's controller.</param>
+internal sealed partial class ControllerService(ControllerClient cluster)
+{
+    private static readonly Capability[] s_capabilities =
+    [
+        Capability.CreateDeleteVolume, Capability.ListVolumes, Capability.GetCapacity, Capability.CreateDeleteSnapshot, Capability.ListSnapshots,
+        Capability.CloneVolume, Capability.ExpandVolume, Capability.ListVolumesPublishedNodes, Capability.VolumeCondition, Capability.GetVolume,
+        Capability.SingleNodeMultiWriter, Capability.ModifyVolume, Capability.GetSnapshot,
+    ];
+
+    private readonly PendingCalls _pending = new();
+
+    /// <summary>The table of methods.</summary>
+    public GrpcService Describe() => new(
+        "csi.v1.Controller",
+        GrpcMethod.Unary("ControllerGetCapabilities", ControllerGetCapabilitiesRequest.Parser, (_, _) => Task.FromResult(GetCapabilities())),
+        GrpcMethod.Unary("CreateVolume", CreateVolumeRequest.Parser, (request, call) => CreateVolumeAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("DeleteVolume", DeleteVolumeRequest.Parser, (request, call) => DeleteVolumeAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("ValidateVolumeCapabilities", ValidateVolumeCapabilitiesRequest.Parser, (request, call) => ValidateAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("ListVolumes", ListVolumesRequest.Parser, (request, call) => ListVolumesAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("GetCapacity", GetCapacityRequest.Parser, (request, call) => GetCapacityAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("ControllerExpandVolume", ControllerExpandVolumeRequest.Parser, (request, call) => ExpandAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("ControllerGetVolume", ControllerGetVolumeRequest.Parser, (request, call) => GetVolumeAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("ControllerModifyVolume", ControllerModifyVolumeRequest.Parser, (request, call) => ModifyAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("CreateSnapshot", CreateSnapshotRequest.Parser, (request, call) => CreateSnapshotAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("DeleteSnapshot", DeleteSnapshotRequest.Parser, (request, call) => DeleteSnapshotAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("ListSnapshots", ListSnapshotsRequest.Parser, (request, call) => ListSnapshotsAsync(request, call.Cancellation)),
+        GrpcMethod.Unary("GetSnapshot", GetSnapshotRequest.Parser, (request, call) => GetSnapshotAsync(request, call.Cancellation)));
+
+    private static ControllerGetCapabilitiesResponse GetCapabilities() => new()
+    {
+        Capabilities = { s_capabilities.Select(type => new ControllerServiceCapability { Rpc = new() { Type = type } }) },
+    };
+
+    private async Task<CreateVolumeResponse> CreateVolumeAsync(CreateVolumeRequest request, CancellationToken cancellation)
+    {
+        var name = CsiRequests.RequiredName(request.Name);
+        CsiRequests.Check(request.VolumeCapabilities);
+        var asked = CsiRequests.Capacity(request.CapacityRange);
+        var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.Parameters), "parameters");
+        wish = CsiRequests.Add(wish, Mutable(request.MutableParameters), "mutable_parameters");
+        wish = asked > 0 ? wish with { LimitBytes = asked } : wish;
+        var (source, kind) = await SourceAsync(request.VolumeContentSource, cancellation).ConfigureAwait(false);
+        if (source is { } from)
+        {
+            // What was not said is as it was; what is smaller than its content cannot be.
+            wish = wish with
+            {
+                LimitBytes = wish.LimitBytes == 0 ? from.LimitBytes : wish.LimitBytes,
+                LimitInodes = wish.LimitInodes == 0 ? from.LimitInodes : wish.LimitInodes,
+            };
+            if (wish.LimitBytes > 0 && wish.LimitBytes < Math.Max(from.UsedBytes, from.LimitBytes))
+            {
+                throw new GrpcException(GrpcStatusCode.OutOfRange, $"capacity_range: the source has {Math.Max(from.UsedBytes, from.LimitBytes)} bytes, and a volume made from it has no fewer");
+            }
+        }
+
+        var volume = CsiNames.OfVolume(name);
+        using var pending = _pending.Begin(volume);
+        var parameters = wish with { LimitBytes = 0 };
+        Label[] labels =
+        [
+            new(CsiLabels.Kind, CsiLabels.Volume),
+            new(CsiLabels.Name, name),
+            new(CsiLabels.Parameters, $"inodes={parameters.LimitInodes},{parameters.Hints}"),
+            new(CsiLabels.SourceKind, kind),
+        ];
+        var sourceName = source is { Name: var sourced } ? sourced : "";
+        var made = await cluster.AddAsync(new(volume, wish.LimitBytes, wish.LimitInodes, wish.Hints.ToString(), labels, sourceName), cancellation).ConfigureAwait(false)
+            ?? await cluster.FindAsync(volume, cancellation).ConfigureAwait(false)
+            ?? throw new GrpcException(GrpcStatusCode.Aborted, $"volume {volume} comes and goes: try again");
+        return (made.Labels ?? []).SequenceEqual(labels) && made.Source == sourceName && CsiRequests.Fits(made.LimitBytes, request.CapacityRange)
+            ? new CreateVolumeResponse { Volume = Describe(made) }
+            : throw new GrpcException(GrpcStatusCode.AlreadyExists, $"name '{name}': there is a volume of that name with another capacity, other parameters or another source");
+    }
+
+    private async Task<DeleteVolumeResponse> DeleteVolumeAsync(DeleteVolumeRequest request, CancellationToken cancellation)
+    {
+        var name = CsiNames.OfId(CsiRequests.Required(request.VolumeId, "volume_id"));
+        using var pending = _pending.Begin(name);
+        if (await cluster.FindAsync(name, cancellation).ConfigureAwait(false) is { } volume && !CsiLabels.Is(volume, CsiLabels.Snapshot))
+        {
+            if (CsiLabels.Get(volume, CsiLabels.Kind).Length == 0)
+            {
+                throw new GrpcException(GrpcStatusCode.FailedPrecondition, $"volume_id {name}: this volume was not made by the driver; delete it with 'ephemeralfs volume delete {name}'");
+            }
+
+            if (!await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false))
+            {
+                throw new GrpcException(GrpcStatusCode.FailedPrecondition, $"volume_id {name}: the volume is in use on {string.Join(", ", await NodesOfAsync(name, cancellation).ConfigureAwait(false))}");
+            }
+        }
+
+        return new DeleteVolumeResponse();
+    }
+
+    private async Task<ValidateVolumeCapabilitiesResponse> ValidateAsync(ValidateVolumeCapabilitiesRequest request, CancellationToken cancellation)
+    {
+        var id = CsiRequests.Required(request.VolumeId, "volume_id");
+        if (request.VolumeCapabilities.Count == 0)
+        {
+            throw CsiRequests.Invalid("volume_capabilities is missing");
+        }
+
+        await FindAsync(id, cancellation).ConfigureAwait(false);
+        var problem = request.VolumeCapabilities.Select(CsiRequests.Problem).FirstOrDefault(problem => problem is not null)
+            ?? VolumeWish.TryAdd(VolumeWish.None, CsiRequests.Own(request.Parameters), out _)
+            ?? VolumeWish.TryAdd(VolumeWish.None, request.MutableParameters, out _);
+        return problem is not null ? new ValidateVolumeCapabilitiesResponse { Message = problem } : new ValidateVolumeCapabilitiesResponse
+        {
+            Confirmed = new()
+            {
+                VolumeContext = { request.VolumeContext },
+                VolumeCapabilities = { request.VolumeCapabilities },
+                Parameters = { request.Parameters },
+                MutableParameters = { request.MutableParameters },
+            },
+        };
+    }
+
+    private async Task<ListVolumesResponse> ListVolumesAsync(ListVolumesRequest request, CancellationToken cancellation)
+    {
+        var all = (await cluster.ListAsync(cancellation).ConfigureAwait(false)).Where(volume => CsiLabels.Is(volume, CsiLabels.Volume));
+        var page = Page.Of(all, request.MaxEntries, request.StartingToken);
+        var view = await cluster.ViewAsync(cancellation).ConfigureAwait(false);
+        return new ListVolumesResponse
+        {
+            NextToken = page.NextToken,
+            Entries =
+            {
+                page.Volumes.Select(volume => new ListVolumesResponse.Types.Entry
+                {
+                    Volume = Describe(volume),
+                    Status = new() { PublishedNodeIds = { NodesOf(view, volume.Name) }, VolumeCondition = Condition(view, volume) },
+                }),
+            },
+        };
+    }
+
+    private async Task<GetCapacityResponse> GetCapacityAsync(GetCapacityRequest request, CancellationToken cancellation)
+    {
+        foreach (var capability in request.VolumeCapabilities)
+        {
+            if (CsiRequests.Problem(capability) is not null)
+            {
+                return new GetCapacityResponse { AvailableCapacity = 0 };
+            }
+        }
+
+        var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.Parameters), "parameters");
+        var view = await cluster.ViewAsync(cancellation).ConfigureAwait(false);
+        var free = view.Where(server => server.Role == ServerRole.Storage && server.Alive)
+            .SelectMany(server => server.Tiers)
+            .Where(tier => tier.Healthy && (wish.Hints.Tier == TierClass.None || tier.Tier == wish.Hints.Tier) && tier.CapacityBytes > tier.UsedBytes)
+            .Aggregate(0UL, static (sum, tier) => sum + tier.CapacityBytes - tier.UsedBytes);
+        return new GetCapacityResponse { AvailableCapacity = (long)Math.Min(free, long.MaxValue) };
+    }
+
+    private async Task<ControllerExpandVolumeResponse> ExpandAsync(ControllerExpandVolumeRequest request, CancellationToken cancellation)
+    {
+        var id = CsiRequests.Required(request.VolumeId, "volume_id");
+        if (request.CapacityRange is null)
+        {
+            throw CsiRequests.Invalid("capacity_range is missing");
+        }
+
+        var asked = CsiRequests.Capacity(request.CapacityRange);
+        if (request.VolumeCapability is not null)
+        {
+            CsiRequests.Check(request.VolumeCapability);
+        }
+
+        using var pending = _pending.Begin(CsiNames.OfId(id));
+        var volume = await FindAsync(id, cancellation).ConfigureAwait(false);
+        var bytes = volume.LimitBytes == 0 ? 0 : Math.Max(asked, volume.LimitBytes);
+        if (request.CapacityRange.LimitBytes > 0 && bytes > (ulong)request.CapacityRange.LimitBytes)
+        {
+            throw new GrpcException(GrpcStatusCode.OutOfRange, $"capacity_range.limit_bytes: the volume has {bytes} bytes already, and volumes do not shrink");
+        }
+
+        // Also when it has them: the metadata server may not have heard of it the last time.
+        volume = await cluster.ChangeAsync(new(volume.Name, bytes, volume.LimitInodes, volume.Hints), cancellation).ConfigureAwait(false);
+        return new ControllerExpandVolumeResponse { CapacityBytes = (long)(bytes == 0 ? asked : bytes), NodeExpansionRequired = false };
+    }
+
+    private async Task<ControllerGetVolumeResponse> GetVolumeAsync(ControllerGetVolumeRequest request, CancellationToken cancellation)
+    {
+        var volume = await FindAsync(CsiRequests.Required(request.VolumeId, "volume_id"), cancellation).ConfigureAwait(false);
+        var view = await cluster.ViewAsync(cancellation).ConfigureAwait(false);
+        return new ControllerGetVolumeResponse
+        {
+            Volume = Describe(volume),
+            Status = new() { PublishedNodeIds = { NodesOf(view, volume.Name) }, VolumeCondition = Condition(view, volume) },
+        };
+    }
+
+    private async Task<ControllerModifyVolumeResponse> ModifyAsync(ControllerModifyVolumeRequest request, CancellationToken cancellation)
+    {
+        var id = CsiRequests.Required(request.VolumeId, "volume_id");
+        using var pending = _pending.Begin(CsiNames.OfId(id));
+        var volume = await FindAsync(id, cancellation).ConfigureAwait(false);
+        var wish = new VolumeWish(volume.LimitBytes, volume.LimitInodes, VolumeHints.Parse(volume.Hints) ?? VolumeHints.None);
+        wish = CsiRequests.Add(wish, Mutable(request.MutableParameters), "mutable_parameters");
+        await cluster.ChangeAsync(new(volume.Name, wish.LimitBytes, wish.LimitInodes, wish.Hints.ToString()), cancellation).ConfigureAwait(false);
+        return new ControllerModifyVolumeResponse();
+    }
+
+    /// <summary>What may be changed: not the size, for which there is ControllerExpandVolume.</summary>
+    private static MapField<string, string> Mutable(MapField<string, string> parameters) =>
+        parameters.ContainsKey("size") ? throw CsiRequests.Invalid("mutable_parameters: size is changed by the size of the claim") : parameters;
+
+    private static Volume Describe(in VolumeStatus volume)
+    {
+        var described = new Volume { VolumeId = volume.Name, CapacityBytes = (long)volume.LimitBytes };
+        if (volume.Source.Length > 0)
+        {
+            described.ContentSource = CsiLabels.Get(volume, CsiLabels.SourceKind) == CsiLabels.Snapshot
+                ? new VolumeContentSource { Snapshot = new() { SnapshotId = volume.Source } }
+                : new VolumeContentSource { Volume = new() { VolumeId = volume.Source } };
+        }
+
+        return described;
+    }
+
+    private static IEnumerable<string> NodesOf(ServerStatus[] view, string volume) =>
+        view.Where(server => server.Role == ServerRole.Node && server.Mounts.Any(mount => mount.Volume == volume)).Select(server => server.Name);
+
+    private static VolumeCondition Condition(ServerStatus[] view, VolumeStatus volume)
+    {
+        var isServed = view.Any(server => server.Role == ServerRole.Metadata && server.Alive && server.Endpoint == volume.MetadataEndpoint);
+        return new VolumeCondition { Abnormal = !isServed, Message = isServed ? "served" : "its metadata server does not answer" };
+    }
+
+    private async Task<IEnumerable<string>> NodesOfAsync(string volume, CancellationToken cancellation) =>
+        NodesOf(await cluster.ViewAsync(cancellation).ConfigureAwait(false), volume);
+
+    /// <summary>A volume that can be used, whoever made it.</summary>
+    private async Task<VolumeStatus> FindAsync(string id, CancellationToken cancellation) =>
+        await cluster.FindAsync(CsiNames.OfId(id), cancellation).ConfigureAwait(false) is { } volume && !CsiLabels.Is(volume, CsiLabels.Snapshot)
+            ? volume
+            : throw new GrpcException(GrpcStatusCode.NotFound, $"volume_id '{id}': there is no such volume");
+
+    private async Task<(VolumeStatus? Source, string Kind)> SourceAsync(VolumeContentSource? source, CancellationToken cancellation) => source switch
+    {
+        null => (null, ""),
+        { Snapshot: { } snapshot } => (
+            await FindSnapshotAsync(CsiRequests.Required(snapshot.SnapshotId, "volume_content_source.snapshot.snapshot_id"), cancellation).ConfigureAwait(false)
+                ?? throw new GrpcException(GrpcStatusCode.NotFound, $"volume_content_source: there is no snapshot '{snapshot.SnapshotId}'"),
+            CsiLabels.Snapshot),
+        { Volume: { } volume } => (await FindAsync(CsiRequests.Required(volume.VolumeId, "volume_content_source.volume.volume_id"), cancellation).ConfigureAwait(false), CsiLabels.Volume),
+        _ => throw CsiRequests.Invalid("volume_content_source has neither snapshot nor volume"),
+    };
+}

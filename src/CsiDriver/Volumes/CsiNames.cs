@@ -1,0 +1,77 @@
+using System.Security.Cryptography;
+using System.Text;
+using EphemeralFs.Rpc.Messages;
+
+namespace EphemeralFs.CsiDriver.Volumes;
+
+/// <summary>
+/// How ids of CSI and names of volumes belong together. A name of CSI (128 bytes of almost anything) is an idempotency key, so the volume's name follows from it;
+/// the id is the volume's name. Ids that are no name of a volume, as kubelet gives to inline volumes, follow the same way.
+/// </summary>
+internal static class CsiNames
+{
+    /// <summary>Longest name that a request may carry (CSI specification, "Size Limits").</summary>
+    public const int NameMaxBytes = 128;
+
+    private const int HashDigits = 40;
+    private const int VolumeNameMaxLength = 63;
+
+    /// <summary>Of a volume that CreateVolume makes.</summary>
+    public static string OfVolume(string name) => "pvc-" + Hash(name);
+
+    /// <summary>Of a snapshot: a volume that nobody mounts.</summary>
+    public static string OfSnapshot(string name) => "snap-" + Hash(name);
+
+    /// <summary>Id of a group of snapshots.</summary>
+    public static string OfGroup(string name) => "group-" + Hash(name);
+
+    /// <summary>Of the snapshot of one volume in a group.</summary>
+    public static string OfSnapshotInGroup(string group, string volume) => "snap-" + Hash($"{group}/{volume}");
+
+    /// <summary>The volume that an id stands for.</summary>
+    public static string OfId(string id) => IsVolumeName(id) ? id : "tmp-" + Hash(id);
+
+    /// <summary>What is wrong with a name; null for a good one.</summary>
+    public static string? Problem(string name) =>
+        name.Length == 0 ? "name is missing"
+        : Encoding.UTF8.GetByteCount(name) > NameMaxBytes ? $"name has more than {NameMaxBytes} bytes"
+        : name.Any(char.IsControl) ? "name has control characters"
+        : null;
+
+    private static bool IsVolumeName(string id) =>
+        id.Length is > 0 and <= VolumeNameMaxLength && id.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '_' or '-') && id[0] is not '.' and not '-';
+
+    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..HashDigits];
+}
+
+/// <summary>What the driver keeps with its volumes at the controller.</summary>
+internal static class CsiLabels
+{
+    /// <summary><see cref="Volume"/>, <see cref="Snapshot"/> or <see cref="Inline"/>; volumes without it were not made by the driver.</summary>
+    public const string Kind = "csi.kind";
+
+    public const string Volume = "volume";
+    public const string Snapshot = "snapshot";
+    public const string Inline = "inline";
+
+    /// <summary>The name that the request had.</summary>
+    public const string Name = "csi.name";
+
+    /// <summary>Parameters of the request in a form that can be compared.</summary>
+    public const string Parameters = "csi.parameters";
+
+    /// <summary>Of what a volume was made: "volume" or "snapshot".</summary>
+    public const string SourceKind = "csi.source";
+
+    /// <summary>Snapshots: id of their group.</summary>
+    public const string Group = "csi.group";
+
+    /// <summary>Inline volumes: the node that publishes them.</summary>
+    public const string Node = "csi.node";
+
+    /// <summary>The value of a label; "" without one.</summary>
+    public static string Get(in VolumeStatus volume, string key) => volume.Labels?.FirstOrDefault(label => label.Key == key).Value ?? "";
+
+    /// <summary>Whether it is of this kind.</summary>
+    public static bool Is(in VolumeStatus volume, string kind) => Get(volume, Kind) == kind;
+}

@@ -1,0 +1,281 @@
+using System.Collections.Concurrent;
+using EphemeralFs.Core;
+using EphemeralFs.FuseMount.Mounting;
+using EphemeralFs.Interop;
+using EphemeralFs.Rpc.Messages;
+using Microsoft.Extensions.Logging;
+
+namespace EphemeralFs.FuseMount.Node;
+
+/// <summary>
+/// Volumes at the directories of pods, as CSI publishes them: each volume is mounted once on a node, in a directory of the daemon's, and appears at every target
+/// as one more place of that mount. The kernel's table is the only record of it, so nothing has to be remembered over restarts and reboots.
+/// </summary>
+/// <param name="directory">Where the mounts themselves are, each in a directory with the volume's name.</param>
+/// <param name="node">Mounts and unmounts them.</param>
+/// <param name="logger">For what is cleaned up.</param>
+internal sealed class Publications(string directory, NodeHost node, ILogger logger)
+{
+    private const string Type = "fuse.ephemeralfs";
+
+    private readonly string _directory = MountPaths.Resolve(directory); // as the mount table has it
+    private readonly ConcurrentDictionary<string, SemaphoreSlim> _locks = new(StringComparer.Ordinal);
+
+    /// <summary>Publishes; see <see cref="PublishRequest"/>. The text says what is wrong.</summary>
+    public async Task<(Status Status, string Error)> PublishAsync(PublishRequest request)
+    {
+        if (Check(request.Target, request.Root, out var target) is { } wrong)
+        {
+            return (Errno.EINVAL.ToStatus(), wrong);
+        }
+
+        FuseMountOptions options;
+        try
+        {
+            options = MountOptionsText.Parse(request.Options, request.Volume);
+        }
+        catch (MountException e)
+        {
+            return (e.Errno.ToStatus(), e.Message);
+        }
+
+        using var held = await LockAsync(request.Volume);
+        var present = MountTable.Find(target);
+        if (present is not null && IsOf(present, request.Volume))
+        {
+            if (!node.Serves(present.Device))
+            {
+                Detach(target);
+            }
+            else
+            {
+                return IsReadOnly(present) == options.ReadOnly
+                    ? (Status.OK, "")
+                    : (Errno.EEXIST.ToStatus(), $"volume {request.Volume} is at {target} already, {(options.ReadOnly ? "not " : "")}read-only");
+            }
+        }
+        else if (present is not null)
+        {
+            return (Errno.EBUSY.ToStatus(), $"{target} is a mount point of {present.Source} ({present.Type})");
+        }
+
+        if (!Directory.Exists(Path.GetDirectoryName(target)))
+        {
+            return (Errno.ENOENT.ToStatus(), $"the directory {Path.GetDirectoryName(target)} does not exist");
+        }
+
+        var (status, error) = await MountAsync(request.Volume);
+        if (status != Status.OK)
+        {
+            return (status, error);
+        }
+
+        var source = MountPointOf(request.Volume);
+        var failure = request.Group < 0 ? Errno.OK : GiveTo(source, (uint)request.Group);
+        var made = !Directory.Exists(target);
+        try
+        {
+            Directory.CreateDirectory(target);
+            failure = failure == Errno.OK ? BindMounts.Bind(source, target, Attributes(options)) : failure;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            (failure, error) = (e is UnauthorizedAccessException ? Errno.EACCES : Errno.EEXIST, e.Message);
+        }
+
+        if (failure == Errno.OK)
+        {
+            logger.LogInformation("volume {Volume} is published at {Target}", request.Volume, target);
+            return (Status.OK, "");
+        }
+
+        if (made)
+        {
+            _ = RemoveDirectory(target);
+        }
+
+        await UnmountUnusedAsync(request.Volume);
+        return (failure.ToStatus(), error.Length > 0 ? error : $"volume {request.Volume} cannot be published at {target}: {failure}");
+    }
+
+    /// <summary>Takes it away; see <see cref="UnpublishRequest"/>. Never waits for the file system itself.</summary>
+    public async Task<(Status Status, string Error)> UnpublishAsync(UnpublishRequest request)
+    {
+        if (Check(request.Target, request.Root, out var target) is { } wrong)
+        {
+            return (Errno.EINVAL.ToStatus(), wrong);
+        }
+
+        using var held = await LockAsync(request.Volume);
+        while (MountTable.Find(target) is { } present)
+        {
+            if (!IsOf(present, request.Volume))
+            {
+                // Another volume has come to the place since: that is not this one's to take away.
+                return (Status.OK, "");
+            }
+
+            if (Mounts.Unmount(target, UnmountFlags.Detach | UnmountFlags.NoFollow) is var errno && errno != Errno.OK)
+            {
+                return (errno.ToStatus(), $"{target}: unmount failed: {errno}");
+            }
+        }
+
+        var left = RemoveDirectory(target);
+        await UnmountUnusedAsync(request.Volume);
+        if (left.Length > 0)
+        {
+            return (Errno.ENOTEMPTY.ToStatus(), left);
+        }
+
+        logger.LogInformation("volume {Volume} is no longer published at {Target}", request.Volume, target);
+        return (Status.OK, "");
+    }
+
+    /// <summary>Where volumes are published, and what is wrong there.</summary>
+    public PublishedVolume[] All(string volume) =>
+        [
+            .. MountTable.Read()
+                .Where(entry => entry.Type == Type && (volume.Length == 0 || entry.Source == volume) && entry.MountPoint != MountPointOf(entry.Source)
+                    && node.IsMountOf(entry.Device, MountPointOf(entry.Source)))
+                .Select(entry => new PublishedVolume(entry.Source, entry.MountPoint, IsReadOnly(entry), node.ProblemOf(MountPointOf(entry.Source)))),
+        ];
+
+    /// <summary>Takes away mounts that no target uses any more: a daemon may have been killed between the two.</summary>
+    public async Task CleanUpAsync()
+    {
+        foreach (var volume in node.MountedVolumes.Where(volume => node.IsMounted(MountPointOf(volume))))
+        {
+            using var held = await LockAsync(volume);
+            await UnmountUnusedAsync(volume);
+        }
+    }
+
+    private static bool IsOf(MountEntry entry, string volume) => entry.Type == Type && entry.Source == volume;
+
+    private static bool IsReadOnly(MountEntry entry) => entry.Options.Split(',').Contains("ro", StringComparer.Ordinal);
+
+    private static MountAttributes Attributes(FuseMountOptions options) =>
+        (options.ReadOnly ? MountAttributes.ReadOnly : 0) | (options.NoSuid ? MountAttributes.NoSuid : 0) | (options.NoDev ? MountAttributes.NoDev : 0)
+        | (options.NoExec ? MountAttributes.NoExec : 0) | (options.NoAtime ? MountAttributes.NoAtime : 0);
+
+    /// <summary>What is wrong with a target; null when it may be used, with its path as the mount table has it.</summary>
+    private static string? Check(string target, string root, out string resolved)
+    {
+        resolved = "";
+        if (!target.StartsWith('/') || target.Contains('\0', StringComparison.Ordinal) || Path.TrimEndingDirectorySeparator(Path.GetFullPath(target)) != Path.TrimEndingDirectorySeparator(target)
+            || Path.GetDirectoryName(target) is null)
+        {
+            return $"'{target}' is no absolute path without '.', '..' and '//'";
+        }
+
+        target = Path.TrimEndingDirectorySeparator(target);
+        var isBelow = root.Length > 0 && target.StartsWith(Path.TrimEndingDirectorySeparator(root) + "/", StringComparison.Ordinal);
+        resolved = isBelow ? MountPaths.Resolve(root) + target[Path.TrimEndingDirectorySeparator(root).Length..] : target;
+        return MountPaths.Resolve(target) == resolved ? null : $"'{target}' leads through a symbolic link to {MountPaths.Resolve(target)}";
+    }
+
+    private string MountPointOf(string volume) => Path.Combine(_directory, volume);
+
+    private async Task<(Status Status, string Error)> MountAsync(string volume)
+    {
+        var mountPoint = MountPointOf(volume);
+        if (node.IsMounted(mountPoint))
+        {
+            return (Status.OK, "");
+        }
+
+        if (MountTable.Find(mountPoint) is not null)
+        {
+            // Of a daemon whose keeper died with it: nobody can serve it any more.
+            Detach(mountPoint);
+        }
+
+        try
+        {
+            Directory.CreateDirectory(mountPoint, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return (Errno.EIO.ToStatus(), $"{mountPoint} cannot be made: {e.Message}");
+        }
+
+        // What a target must not have is said of the target.
+        var (status, _, error) = await node.MountAsync(new MountRequest(volume, mountPoint, "suid,dev,exec,allow_other,nonempty"));
+        if (status != Status.OK)
+        {
+            _ = RemoveDirectory(mountPoint);
+        }
+
+        return (status, error);
+    }
+
+    private async Task UnmountUnusedAsync(string volume)
+    {
+        var mountPoint = MountPointOf(volume);
+        if (MountTable.Read().Any(entry => IsOf(entry, volume) && entry.MountPoint != mountPoint && node.IsMountOf(entry.Device, mountPoint)))
+        {
+            return;
+        }
+
+        if (node.IsMounted(mountPoint))
+        {
+            await node.UnmountAsync(new UnmountRequest(mountPoint, Lazy: true));
+        }
+
+        if (MountTable.Find(mountPoint) is null)
+        {
+            _ = RemoveDirectory(mountPoint);
+        }
+    }
+
+    /// <summary>Takes a mount that nobody serves out of sight, and ends what waits for it.</summary>
+    private void Detach(string path)
+    {
+        logger.LogWarning("{Path} is a mount that nobody serves any more: taking it away", path);
+        _ = Mounts.Unmount(path, UnmountFlags.Detach | UnmountFlags.Force | UnmountFlags.NoFollow);
+    }
+
+    /// <summary>As kubelet would do it for fsGroup, but for the root only: everything below gets the group from there.</summary>
+    private static Errno GiveTo(string root, uint group)
+    {
+        var errno = Mounts.ChangeGroup(root, group);
+        if (errno == Errno.OK)
+        {
+            File.SetUnixFileMode(root, File.GetUnixFileMode(root) | UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.SetGroup);
+        }
+
+        return errno;
+    }
+
+    /// <summary>Removes an empty directory; what is left of it otherwise.</summary>
+    private static string RemoveDirectory(string path)
+    {
+        try
+        {
+            Directory.Delete(path);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // Gone already.
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return $"{path} cannot be removed: {e.Message}";
+        }
+
+        return "";
+    }
+
+    private async Task<IDisposable> LockAsync(string volume)
+    {
+        var semaphore = _locks.GetOrAdd(volume, static _ => new SemaphoreSlim(1));
+        await semaphore.WaitAsync();
+        return new Held(semaphore);
+    }
+
+    private sealed class Held(SemaphoreSlim semaphore) : IDisposable
+    {
+        public void Dispose() => semaphore.Release();
+    }
+}

@@ -1,0 +1,98 @@
+using System.Text.Json.Nodes;
+using EphemeralFs.CsiDriver.Grpc;
+using EphemeralFs.Tests.Integration.Csi;
+
+namespace EphemeralFs.Tests.Mount.Csi;
+
+[CollectionDefinition(Name)]
+public sealed class CsiCollection : ICollectionFixture<CsiCluster>
+{
+    public const string Name = "csi";
+}
+
+/// <summary>A cluster with its CSI driver, kubelet's directory, and the calls of kubelet and its sidecars by a client that shares no code with the driver.</summary>
+public sealed class CsiCluster : IDisposable
+{
+    /// <summary>A mount that any number of nodes may write.</summary>
+    public const string Shared = """{"mount": {}, "access_mode": {"mode": "MULTI_NODE_MULTI_WRITER"}}""";
+
+    /// <summary>What the conformance suite asks for.</summary>
+    public const string SingleWriter = """{"mount": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}""";
+
+    /// <summary>Bytes that the conformance suite asks for: 10 GiB, more than there is here.</summary>
+    public const long Size = 10L << 30;
+
+    private readonly string home = Directory.CreateTempSubdirectory("efscsi").FullName;
+    private readonly TestCluster cluster;
+    private readonly CsiClient client;
+    private int counter;
+
+    public CsiCluster()
+    {
+        Kubelet = Directory.CreateDirectory(Path.Combine(home, "kubelet")).FullName;
+        Directory.CreateDirectory(Path.Combine(Kubelet, "plugins_registry"));
+        Socket = Path.Combine(home, "csi.sock");
+        cluster = new TestCluster("efsc", null, "--capacity", "2G", "--csi", $"unix:{Socket}", "--kubelet", Kubelet);
+        client = new CsiClient(Socket);
+    }
+
+    public string Socket { get; }
+
+    public string Kubelet { get; }
+
+    internal TestCluster Cluster => cluster;
+
+    /// <summary>Calls <c>csi.v1.SERVICE/METHOD</c>.</summary>
+    internal Task<CsiAnswer> CallAsync(string service, string method, string request = "{}") => client.CallAsync(service, method, request);
+
+    /// <summary>Makes a volume; returns its id.</summary>
+    internal async Task<string> CreateAsync(string name, long bytes = 1L << 30, string more = "")
+    {
+        var made = await CallAsync("Controller", "CreateVolume", $$"""{"name": "{{name}}", "volume_capabilities": [{{Shared}}], "capacity_range": {"required_bytes": {{bytes}}} {{more}}}""");
+        return (string)made.Ok()["volume"]!["volume_id"]!;
+    }
+
+    internal async Task DeleteAsync(string id) => (await CallAsync("Controller", "DeleteVolume", $$"""{"volume_id": "{{id}}"}""")).Ok();
+
+    /// <summary>The place of a pod's volume as kubelet makes it: the parent is there, the place itself is not.</summary>
+    public string NewTarget(string pod = "")
+    {
+        string uid = pod.Length > 0 ? pod : $"pod-{Interlocked.Increment(ref counter)}";
+        return Path.Combine(Directory.CreateDirectory(Path.Combine(Kubelet, "pods", uid, "volumes", "kubernetes.io~csi", "v")).FullName, "mount");
+    }
+
+    internal Task<CsiAnswer> TryPublishAsync(string id, string target, string capability = Shared, bool isReadOnly = false, string context = "{}") => CallAsync(
+        "Node", "NodePublishVolume",
+        $$"""{"volume_id": "{{id}}", "target_path": "{{target}}", "volume_capability": {{capability}}, "readonly": {{(isReadOnly ? "true" : "false")}}, "volume_context": {{context}}}""");
+
+    internal async Task<string> PublishAsync(string id, string capability = Shared, bool isReadOnly = false, string context = "{}")
+    {
+        string target = NewTarget();
+        (await TryPublishAsync(id, target, capability, isReadOnly, context)).Ok();
+        return target;
+    }
+
+    internal Task<CsiAnswer> TryUnpublishAsync(string id, string target) => CallAsync("Node", "NodeUnpublishVolume", $$"""{"volume_id": "{{id}}", "target_path": "{{target}}"}""");
+
+    internal async Task UnpublishAsync(string id, string target)
+    {
+        (await TryUnpublishAsync(id, target)).Ok();
+        Assert.False(Directory.Exists(target), $"{target} is still there");
+    }
+
+    /// <summary>Names of all volumes of the cluster.</summary>
+    internal IReadOnlyList<string> Volumes() =>
+        [.. JsonNode.Parse(cluster.Program(60, "volume", "list", "--json").Run().MustSucceed())!.AsArray().Select(volume => (string)volume!["name"]!)];
+
+    /// <summary>Mounts of ours that the kernel has below kubelet's and the node's directories.</summary>
+    internal IReadOnlyList<string> Mounts() =>
+        [.. File.ReadLines("/proc/self/mountinfo").Select(line => line.Split(' ')[4]).Where(path => path.StartsWith(Kubelet + "/", StringComparison.Ordinal)
+            || path.StartsWith(Path.Combine(cluster.State, "nodes") + "/", StringComparison.Ordinal))];
+
+    public void Dispose()
+    {
+        cluster.Dispose();
+        Assert.False(File.Exists(Socket), "the driver has left its socket");
+        Directory.Delete(home, recursive: true);
+    }
+}
