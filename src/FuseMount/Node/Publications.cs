@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Mounting;
 using EphemeralFs.Interop;
@@ -19,7 +18,9 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     private const string Type = "fuse.ephemeralfs";
 
     private readonly string _directory = MountPaths.Resolve(directory); // as the mount table has it
-    private readonly ConcurrentDictionary<string, SemaphoreSlim> _locks = new(StringComparer.Ordinal);
+
+    /// <summary>One call for a volume at a time. Volumes come and go without end, so they share these.</summary>
+    private readonly SemaphoreSlim[] _locks = [.. Enumerable.Range(0, 64).Select(static _ => new SemaphoreSlim(1))];
 
     /// <summary>Publishes; see <see cref="PublishRequest"/>. The text says what is wrong.</summary>
     public async Task<(Status Status, string Error)> PublishAsync(PublishRequest request)
@@ -269,7 +270,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
 
     private async Task<IDisposable> LockAsync(string volume)
     {
-        var semaphore = _locks.GetOrAdd(volume, static _ => new SemaphoreSlim(1));
+        var semaphore = _locks[(uint)volume.GetHashCode(StringComparison.Ordinal) % _locks.Length];
         await semaphore.WaitAsync();
         return new Held(semaphore);
     }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using EphemeralFs.Interop;
 using EphemeralFs.FuseMount.Mounting;
 
 namespace EphemeralFs.Tests.Mount.Cli;
@@ -145,11 +146,14 @@ public sealed class CrashTests
             print("held", flush=True)
             sys.stdin.read()
             """;
-        using var holder = new Command(cli.Home, 120, "python3", "-c", hold, $"{CliHome.PidOf(status, "node")}").Start();
+        int daemon = CliHome.PidOf(status, "node");
+        using var holder = new Command(cli.Home, 120, "python3", "-c", hold, $"{daemon}").Start();
         holder.WaitForOutput("held");
         Kill(status, "supervisor keeper node");
+        Wait.For(() => ProcessControlThreads.IsGone(daemon), () => "the death of the daemon");
         using var program = new Command(cli.Home, 60, "stat", Path.Combine(cli.Mount, "f")).Start();
-        Wait.For(() => File.ReadAllText($"/proc/{program.Process.Id}/stack").Contains("fuse", StringComparison.Ordinal), () => "a program that waits");
+        Wait.For(() => program.Process.HasExited || File.ReadAllText($"/proc/{program.Process.Id}/stack").Contains("fuse", StringComparison.Ordinal), () => "a program that waits");
+        Assert.False(program.Process.HasExited, program.Process.HasExited ? program.Wait().Describe() : "");
         cli.Run("down").MustSucceed();
         var result = program.Wait();
         Assert.False(result.TimedOut, result.Describe());

@@ -67,6 +67,7 @@ public sealed class PodTests
             Terminate(keeper);
         }
         Assert.Null(MountTable.Find(cli.Mount));
+        Directory.Delete(cli.State, recursive: true); // made here; a keeper that is to have a successor has left it the number of the daemon
     }
 
     private static void Ready(CliRunning role) => Wait.For(() => role.Error.Contains("ready on", StringComparison.Ordinal), () => role.Error);
