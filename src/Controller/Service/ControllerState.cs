@@ -94,7 +94,7 @@ public sealed class ControllerState : IDisposable
     public Status AddVolume(in AddVolumeRequest request, long nowMs, long timeNs, out Volume? volume)
     {
         volume = null;
-        if (!VolumeTable.IsValidName(request.Name) || VolumeHints.Parse(request.Hints) is null || !VolumeTable.AreValidLabels(request.Labels ?? []))
+        if (!VolumeName.IsValid(request.Name) || VolumeHints.Parse(request.Hints) is null || !VolumeTable.AreValidLabels(request.Labels ?? []))
         {
             return Errno.EINVAL.ToStatus();
         }

@@ -41,8 +41,6 @@ public sealed class VolumeTable
     /// <summary>Most bytes of the labels of one volume, keys and values together.</summary>
     public const int LabelsMaxBytes = 8192;
 
-    private const int NameMaxLength = 63;
-
     private readonly SortedDictionary<string, Volume> _volumes = new(StringComparer.Ordinal);
 
     /// <summary>The largest id that was ever given out.</summary>
@@ -50,12 +48,6 @@ public sealed class VolumeTable
 
     /// <summary>By name.</summary>
     public IReadOnlyCollection<Volume> All => _volumes.Values;
-
-    /// <summary>Whether a volume may be called so: 1 … 63 characters a-z 0-9 . _ - and no dot or dash in front.</summary>
-    public static bool IsValidName(string name) =>
-        name.Length is > 0 and <= NameMaxLength
-        && name.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '_' or '-')
-        && name[0] is not '.' and not '-';
 
     /// <summary>Whether they are few enough to be kept.</summary>
     public static bool AreValidLabels(IEnumerable<Label> labels) =>

@@ -26,6 +26,16 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
     public async Task<ServerStatus[]> ViewAsync(CancellationToken cancellation) =>
         (await CallAsync<GetViewRequest, GetViewReply>(default, cancellation).ConfigureAwait(false)).Servers;
 
+    /// <summary>What living storage servers still have room for, bytes.</summary>
+    /// <param name="wanted">In tiers of this class only; None: in all.</param>
+    /// <param name="cancellation">Ends the waiting.</param>
+    public async Task<ulong> FreeBytesAsync(TierClass wanted, CancellationToken cancellation) =>
+        (await ViewAsync(cancellation).ConfigureAwait(false))
+            .Where(server => server.Role == ServerRole.Storage && server.Alive)
+            .SelectMany(server => server.Tiers)
+            .Where(tier => tier.Healthy && (wanted == TierClass.None || tier.Tier == wanted) && tier.CapacityBytes > tier.UsedBytes)
+            .Aggregate(0UL, static (sum, tier) => sum + tier.CapacityBytes - tier.UsedBytes);
+
     /// <summary>Makes a volume. Null when there is one with other properties.</summary>
     public async Task<VolumeStatus?> AddAsync(AddVolumeRequest request, CancellationToken cancellation)
     {

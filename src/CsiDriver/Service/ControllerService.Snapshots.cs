@@ -14,7 +14,7 @@ internal sealed partial class ControllerService
         SnapshotId = snapshot.Name,
         SourceVolumeId = snapshot.Source,
         SizeBytes = (long)Math.Max(snapshot.LimitBytes, snapshot.UsedBytes),
-        CreationTime = Timestamp.FromDateTime(DateTime.UnixEpoch.AddTicks(snapshot.CreatedNs / TimeSpan.NanosecondsPerTick)),
+        CreationTime = Timestamp.FromDateTime(CsiLabels.CreatedAt(snapshot)),
         ReadyToUse = true,
         GroupSnapshotId = CsiLabels.Get(snapshot, CsiLabels.Group),
     };

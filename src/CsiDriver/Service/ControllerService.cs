@@ -164,11 +164,7 @@ internal sealed partial class ControllerService(ControllerClient cluster)
         }
 
         var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.Parameters), "parameters");
-        var view = await cluster.ViewAsync(cancellation).ConfigureAwait(false);
-        var free = view.Where(server => server.Role == ServerRole.Storage && server.Alive)
-            .SelectMany(server => server.Tiers)
-            .Where(tier => tier.Healthy && (wish.Hints.Tier == TierClass.None || tier.Tier == wish.Hints.Tier) && tier.CapacityBytes > tier.UsedBytes)
-            .Aggregate(0UL, static (sum, tier) => sum + tier.CapacityBytes - tier.UsedBytes);
+        var free = await cluster.FreeBytesAsync(wish.Hints.Tier, cancellation).ConfigureAwait(false);
         return new GetCapacityResponse { AvailableCapacity = (long)Math.Min(free, long.MaxValue) };
     }
 

@@ -29,7 +29,7 @@ internal sealed class GroupControllerService(ControllerClient cluster, Controlle
     {
         GroupSnapshotId = group,
         Snapshots = { members.Select(member => ControllerService.DescribeSnapshot(member)) },
-        CreationTime = Timestamp.FromDateTime(DateTime.UnixEpoch.AddTicks(members.Max(member => member.CreatedNs) / TimeSpan.NanosecondsPerTick)),
+        CreationTime = Timestamp.FromDateTime(members.Max(member => CsiLabels.CreatedAt(member))),
         ReadyToUse = true,
     };
 

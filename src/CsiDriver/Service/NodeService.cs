@@ -62,7 +62,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         foreach (var volume in await cluster.ListAsync(cancellation).ConfigureAwait(false))
         {
             if (CsiLabels.Is(volume, CsiLabels.Inline) && CsiLabels.Get(volume, CsiLabels.Node) == options.Node && !published.Contains(volume.Name)
-                && DateTime.UtcNow - DateTime.UnixEpoch.AddTicks(volume.CreatedNs / TimeSpan.NanosecondsPerTick) > s_abandonedAfter
+                && DateTime.UtcNow - CsiLabels.CreatedAt(volume) > s_abandonedAfter
                 && await cluster.RemoveAsync(volume.Name, force: false, cancellation).ConfigureAwait(false))
             {
                 collected++;
@@ -138,9 +138,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var (volume, place) = await FindPublishedAsync(id, path, cancellation).ConfigureAwait(false);
 
         // Never asked of the mount itself: one that hangs must not hang kubelet.
-        var view = await cluster.ViewAsync(cancellation).ConfigureAwait(false);
-        var free = view.Where(server => server.Role == ServerRole.Storage && server.Alive).SelectMany(server => server.Tiers)
-            .Where(tier => tier.Healthy && tier.CapacityBytes > tier.UsedBytes).Aggregate(0UL, static (sum, tier) => sum + tier.CapacityBytes - tier.UsedBytes);
+        var free = await cluster.FreeBytesAsync(TierClass.None, cancellation).ConfigureAwait(false);
         var left = volume.LimitBytes == 0 ? free : Math.Min(free, volume.LimitBytes - Math.Min(volume.LimitBytes, volume.UsedBytes));
         var inodes = volume.LimitInodes == 0 ? long.MaxValue : (long)volume.LimitInodes;
         return new NodeGetVolumeStatsResponse

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using EphemeralFs.Core;
 using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.CsiDriver.Volumes;
@@ -14,7 +15,6 @@ internal static class CsiNames
     public const int NameMaxBytes = 128;
 
     private const int HashDigits = 40;
-    private const int VolumeNameMaxLength = 63;
 
     /// <summary>Of a volume that CreateVolume makes.</summary>
     public static string OfVolume(string name) => "pvc-" + Hash(name);
@@ -29,7 +29,7 @@ internal static class CsiNames
     public static string OfSnapshotInGroup(string group, string volume) => "snap-" + Hash($"{group}/{volume}");
 
     /// <summary>The volume that an id stands for.</summary>
-    public static string OfId(string id) => IsVolumeName(id) ? id : "tmp-" + Hash(id);
+    public static string OfId(string id) => VolumeName.IsValid(id) ? id : "tmp-" + Hash(id);
 
     /// <summary>What is wrong with a name; null for a good one.</summary>
     public static string? Problem(string name) =>
@@ -37,9 +37,6 @@ internal static class CsiNames
         : Encoding.UTF8.GetByteCount(name) > NameMaxBytes ? $"name has more than {NameMaxBytes} bytes"
         : name.Any(char.IsControl) ? "name has control characters"
         : null;
-
-    private static bool IsVolumeName(string id) =>
-        id.Length is > 0 and <= VolumeNameMaxLength && id.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '_' or '-') && id[0] is not '.' and not '-';
 
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..HashDigits];
 }
@@ -71,6 +68,9 @@ internal static class CsiLabels
 
     /// <summary>The value of a label; "" without one.</summary>
     public static string Get(in VolumeStatus volume, string key) => volume.Labels?.FirstOrDefault(label => label.Key == key).Value ?? "";
+
+    /// <summary>When it was asked for, UTC.</summary>
+    public static DateTime CreatedAt(in VolumeStatus volume) => DateTime.UnixEpoch.AddTicks(volume.CreatedNs / TimeSpan.NanosecondsPerTick);
 
     /// <summary>Whether it is of this kind.</summary>
     public static bool Is(in VolumeStatus volume, string kind) => Get(volume, Kind) == kind;

@@ -59,8 +59,8 @@ internal sealed class MountedVolume : IDisposable
     /// <summary>What is wrong with it; empty when it is well.</summary>
     public string Problem => _client.Session.IsFenced ? "its session has ended and the metadata server gives no new one: see 'ephemeralfs status'" : "";
 
-    /// <summary>Where new blocks go from now on.</summary>
-    public void Place(TierClass tier) => _client.Placement.Tier = tier;
+    /// <summary>What is said of the volume from now on, as <see cref="VolumeHints"/> writes it: new blocks go to the tier.</summary>
+    public void Follow(string hints) => _client.Placement.Tier = VolumeHints.Parse(hints)?.Tier ?? TierClass.None;
 
     /// <summary>Completes when the kernel ends the connection (umount, abort).</summary>
     public Task<FuseEnd> Ended => _connection.Completion;

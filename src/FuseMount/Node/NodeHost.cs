@@ -194,7 +194,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
 
             var volume = volumes.Value.Volumes[0];
             var mount = await MountedVolume.MountAsync(request, volume.MetadataEndpoint, _options, _storage, _logger);
-            mount.Place(VolumeHints.Parse(volume.Hints)?.Tier ?? TierClass.None);
+            mount.Follow(volume.Hints);
             if (_keeper is not null)
             {
                 await _keeper.PutAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Serialize(), mount.Descriptors);
@@ -357,7 +357,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         {
             foreach (var mount in _mounts.Values.Where(mount => mount.Record.Volume == volume))
             {
-                mount.Place(VolumeHints.Parse(text)?.Tier ?? TierClass.None);
+                mount.Follow(text);
             }
         }
     }

@@ -139,8 +139,8 @@ public sealed class ControllerStateTests : IDisposable
     [Fact]
     public void The_longest_name_has_63_characters()
     {
-        Assert.True(VolumeTable.IsValidName(new string('a', 63)));
-        Assert.False(VolumeTable.IsValidName(new string('a', 64)));
+        Assert.True(VolumeName.IsValid(new string('a', 63)));
+        Assert.False(VolumeName.IsValid(new string('a', 64)));
     }
 
     private ControllerState Open() => ControllerState.Open(_directory, 5000, NullLogger.Instance);
