@@ -56,24 +56,6 @@ public static class ProcessControlThreads
         TryRead($"/proc/{pid}/stat", out var stat) && TryField(stat, 4, out var field)
         && int.TryParse(field, NumberStyles.None, CultureInfo.InvariantCulture, out var parent) ? parent : 0;
 
-    /// <summary>Whether a thread has a supplementary group; false when it does not exist.</summary>
-    public static bool IsInGroup(int thread, uint group) => StatusLine(thread, "Groups:").Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)
-        .Any(word => uint.TryParse(word, NumberStyles.None, CultureInfo.InvariantCulture, out var candidate) && candidate == group);
-
-    /// <summary>Whether a thread has CAP_SYS_ADMIN, capabilities(7); false when it does not exist.</summary>
-    public static bool IsAdministrator(int thread) => HasCapability(thread, 21);
-
-    /// <summary>Whether a thread has CAP_FOWNER, or CAP_CHOWN, which lets it change owners as well; false when it does not exist.</summary>
-    public static bool MayActAsOwner(int thread) => HasCapability(thread, 3) || HasCapability(thread, 0);
-
-    private static bool HasCapability(int thread, int capability) =>
-        ulong.TryParse(StatusLine(thread, "CapEff:").Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var capabilities)
-        && (capabilities & (1UL << capability)) != 0;
-
-    private static string StatusLine(int thread, string label) => TryRead($"/proc/{thread}/status", out var status)
-        ? status.Split('\n').FirstOrDefault(l => l.StartsWith(label, StringComparison.Ordinal), label)[label.Length..]
-        : "";
-
     /// <summary>The rule of <see cref="IsGone"/> for one thread, on the text of its <c>status</c> file.</summary>
     public static bool IsThreadGone(ReadOnlySpan<byte> status)
     {

@@ -19,7 +19,7 @@ internal static class MountCommand
         var mountOptions = new Option<string?>("-o", "--options")
         {
             HelpName = "OPTIONS",
-            Description = "Separated by commas: ro, nosuid, nodev, noexec, allow_other, default_permissions, nonempty",
+            Description = "Separated by commas: ro, nosuid, nodev, noexec, allow_other, default_permissions, idmap, nonempty",
         };
         var command = new Command("mount", "Mount a volume") { volume, directory, node, mountOptions };
         var cluster = new ClusterOptions(command, withController: true);

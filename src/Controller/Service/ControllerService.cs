@@ -185,7 +185,8 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
                 return (server, Volumes: []);
             }
 
-            var listed = await client.CallAsync<ListVolumesRequest, GetVolumesReply>(default, timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
+            var wanted = name.Length > 0 ? volumes[0].Id : 0; // a name is that of one volume
+            var listed = await client.CallAsync<ListVolumesRequest, GetVolumesReply>(new(wanted), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
             if (!listed.IsOk)
             {
                 logger.LogWarning("metadata server {Server} did not list its volumes: {Status}", server, listed.Status);

@@ -3,7 +3,6 @@ using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Fuse;
-using EphemeralFs.Interop;
 using EphemeralFs.Rpc.Messages;
 using FileMode = EphemeralFs.Core.FileMode;
 
@@ -122,9 +121,15 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
         }
 
         // Through a descriptor the kernel judges by the owner it saw last, which another node may have changed since.
-        var asOwner = r.Uid != 0 && NeedsOwner(message.Fields);
-        var (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, asOwner ? ForOwner(message, r.Uid) : message);
-        if (asOwner && status == Errno.EPERM.ToStatus() && ProcessControlThreads.MayActAsOwner((int)r.Pid))
+        var caller = Caller.Of(r);
+        var asOwner = !caller.IsRoot && NeedsOwner(message.Fields);
+        var (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, asOwner ? ForOwner(message, caller.User) : message);
+        if (asOwner && status == Errno.EPERM.ToStatus() && caller.UnmappedUser != caller.User)
+        {
+            (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, ForOwner(message, caller.UnmappedUser));
+        }
+
+        if (asOwner && status == Errno.EPERM.ToStatus() && caller.MayActAsOwner)
         {
             (status, attributes) = await self.Volume.Namespace.SetAttrAsync(operation, message);
         }
@@ -284,8 +289,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
     /// <summary>xattr(7): the names of <c>trusted.</c> attributes are for the privileged only; the kernel checks all but the list.</summary>
     private static ReadOnlyMemory<byte> VisibleNames(FuseRequest request, ReadOnlyMemory<byte> names)
     {
-        var seesAll = request.Uid == 0 || names.Span.IndexOf("trusted."u8) < 0 || ProcessControlThreads.IsAdministrator((int)request.Pid);
-        if (seesAll)
+        if (names.Span.IndexOf("trusted."u8) < 0 || Caller.Of(request) is { IsRoot: true } or { IsAdministrator: true })
         {
             return names;
         }
@@ -378,7 +382,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
         var (status, attributes, _) = await AttributesAsync(request.NodeId);
         return status == Status.OK && !attributes.IsDirectory
             && (attributes.Mode & (FileMode.SetGid | FileMode.GroupExecute)) == FileMode.SetGid
-            && attributes.Gid != request.Gid && !ProcessControlThreads.IsInGroup((int)request.Pid, attributes.Gid);
+            && Caller.Of(request) is { IsRoot: false } caller && !caller.IsInGroup(attributes.Gid);
     }
 
     private async ValueTask MakeAsync(

@@ -208,7 +208,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
         var input = r.In<FuseFallocateIn>();
 
         // Unlike WRITE it has no flag for a caller without CAP_FSETID.
-        var kill = r.Uid != 0;
+        var kill = !Caller.Of(r).IsRoot;
         var status = await self.Volume.Files.FallocateAsync(operation, input.Fh, input.Mode, input.Offset, input.Length, kill);
         await ForgetPrivilegesAsync(r, kill);
         ReplyStatus(r, status);

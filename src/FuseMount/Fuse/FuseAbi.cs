@@ -17,6 +17,9 @@ public static class FuseAbi
     /// <summary>Node id of the root directory.</summary>
     public const ulong RootId = 1;
 
+    /// <summary>In place of the caller's user and group where the kernel does not say them (<c>FUSE_INVALID_UIDGID</c>).</summary>
+    public const uint NoUser = uint.MaxValue;
+
     /// <summary>Smallest buffer with which the kernel lets itself be read, bytes.</summary>
     public const int MinReadBuffer = 8192;
 

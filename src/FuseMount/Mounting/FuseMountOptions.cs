@@ -31,6 +31,12 @@ public sealed record FuseMountOptions
     /// <summary>The kernel checks permissions by mode, owner and group.</summary>
     public bool DefaultPermissions { get; init; } = true;
 
+    /// <summary>
+    /// Places of the mount may be mapped for user namespaces, mount_setattr(2), where the kernel can (Linux 6.12). Costs a look into /proc for each chmod, chown
+    /// and utimes, whose caller the kernel then does not say. Needs <see cref="DefaultPermissions"/>.
+    /// </summary>
+    public bool AllowIdmap { get; init; }
+
     /// <summary>Largest READ, bytes; 0 leaves it to the kernel (the negotiated number of pages).</summary>
     public int MaxReadBytes { get; init; }
 

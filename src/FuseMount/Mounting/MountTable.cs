@@ -1,5 +1,7 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
+using Microsoft.Win32.SafeHandles;
 
 namespace EphemeralFs.FuseMount.Mounting;
 
@@ -36,8 +38,65 @@ public static class MountTable
     public static MountEntry? Find(string path)
     {
         string wanted = path.Length > 1 ? path.TrimEnd('/') : path;
-        return Read().LastOrDefault(m => m.MountPoint == wanted);
+        return ReadContaining($" {Escape(wanted)} ").LastOrDefault(m => m.MountPoint == wanted);
     }
+
+    /// <summary>The mounts of a type and source, oldest first.</summary>
+    public static IEnumerable<MountEntry> Find(string type, string source) =>
+        ReadContaining($" {Escape(type)} {Escape(source)} ").Where(m => m.Type == type && m.Source == source);
+
+    /// <summary>Lines that have these characters. A node with hundreds of pods has thousands of lines: the others are passed over as bytes.</summary>
+    private static IReadOnlyList<MountEntry> ReadContaining(string text)
+    {
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(64 << 10);
+        try
+        {
+            int length = 0;
+            using (SafeFileHandle file = File.OpenHandle(Path))
+            {
+                for (int read; (read = RandomAccess.Read(file, buffer.AsSpan(length), length)) > 0;)
+                {
+                    length += read;
+                    if (length == buffer.Length)
+                    {
+                        byte[] larger = ArrayPool<byte>.Shared.Rent(2 * length);
+                        buffer.AsSpan(0, length).CopyTo(larger);
+                        ArrayPool<byte>.Shared.Return(buffer);
+                        buffer = larger;
+                    }
+                }
+            }
+            return Containing(buffer.AsSpan(0, length), text);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    /// <summary>Parses the lines of a table that have these characters.</summary>
+    public static IReadOnlyList<MountEntry> Containing(ReadOnlySpan<byte> table, string text)
+    {
+        byte[] wanted = Encoding.UTF8.GetBytes(text);
+        var entries = new List<MountEntry>();
+        for (int at; (at = table.IndexOf(wanted)) >= 0;)
+        {
+            int begin = table[..at].LastIndexOf((byte)'\n') + 1;
+            int end = table[at..].IndexOf((byte)'\n') is var rest && rest < 0 ? table.Length : at + rest;
+            if (ParseLine(Encoding.UTF8.GetString(table[begin..end])) is { } entry)
+            {
+                entries.Add(entry);
+            }
+            table = table[Math.Min(end + 1, table.Length)..];
+        }
+        return entries;
+    }
+
+    /// <summary>As the kernel writes what would end a field: <c>\ooo</c>.</summary>
+    private static string Escape(string text) => text.AsSpan().IndexOfAny(" \t\n\\") < 0
+        ? text
+        : text.Replace("\\", @"\134", StringComparison.Ordinal).Replace(" ", @"\040", StringComparison.Ordinal)
+            .Replace("\t", @"\011", StringComparison.Ordinal).Replace("\n", @"\012", StringComparison.Ordinal);
 
     /// <summary>Parses lines; those that are not of the form are passed over.</summary>
     public static IReadOnlyList<MountEntry> Parse(IEnumerable<string> lines)

@@ -25,9 +25,10 @@ public static class MountOptionsText
                 "noatime" => options, // always
                 "allow_other" => options with { AllowOther = true, RequireAllowOther = true },
                 "default_permissions" => options with { DefaultPermissions = true },
+                "idmap" => options with { AllowIdmap = true },
                 "nonempty" => options with { NonEmpty = true },
                 _ => throw new MountException(
-                    Errno.EINVAL, $"unknown mount option '{word}'; known are ro, rw, suid, nosuid, dev, nodev, exec, noexec, noatime, allow_other, default_permissions, nonempty"),
+                    Errno.EINVAL, $"unknown mount option '{word}'; known are ro, rw, suid, nosuid, dev, nodev, exec, noexec, noatime, allow_other, default_permissions, idmap, nonempty"),
             };
         }
 

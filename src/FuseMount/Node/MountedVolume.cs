@@ -99,7 +99,7 @@ internal sealed class MountedVolume : IDisposable
 
             mounted = FuseMounter.Mount(request.Directory, mountOptions);
             var handler = CreateHandler(client, storage, request.Volume, holder);
-            var connection = FuseConnection.Open(handler, ConnectionOptions(options, logger), mounted.Device);
+            var connection = FuseConnection.Open(handler, ConnectionOptions(options, logger, mountOptions.AllowIdmap), mounted.Device);
             holder.Serve(connection, mounted.MountPoint);
             Report(client, request.Volume, mounted.MountPoint, logger);
             var record = new MountRecord(
@@ -221,10 +221,10 @@ internal sealed class MountedVolume : IDisposable
     private static VolumeFileSystemData CreateHandler(VolumeClient client, NodeStorage storage, string volume, KernelCache holder) =>
         new(client, new VirtualFiles(() => StatsText(client, volume, holder), () => LostText(client)), storage.Servers.Space);
 
-    private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger) => new()
+    private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger, bool allowIdmap = false) => new()
     {
         // Cached pages are dropped by recalls, not by asking at each read.
-        Flags = FuseConnectionOptions.DefaultFlags & ~FuseInitFlags.AUTO_INVAL_DATA,
+        Flags = (FuseConnectionOptions.DefaultFlags & ~FuseInitFlags.AUTO_INVAL_DATA) | (allowIdmap ? FuseInitFlags.ALLOW_IDMAP : 0),
         Workers = options.Workers,
         SlowOperationMs = options.SlowOperationMs,
         OnSlow = slow => logger.LogWarning(

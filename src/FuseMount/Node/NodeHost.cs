@@ -27,7 +27,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     private readonly RpcClient _controller;
     private readonly Publications _publications;
     private readonly ConcurrentDictionary<string, MountedVolume> _mounts = new(StringComparer.Ordinal);
-    private readonly SemaphoreSlim _changes = new(1);
+    private readonly StripedLocks _directories = new();
     private readonly TaskCompletionSource<bool> _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private KeeperClient? _keeper;
     private RpcServer? _server;
@@ -180,7 +180,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     /// <summary>Mounts a volume; on failure the text says why and what to do.</summary>
     public async Task<(Status Status, MountStatus Reply, string Error)> MountAsync(MountRequest request)
     {
-        await _changes.WaitAsync();
+        using var held = await _directories.LockAsync(request.Directory);
         try
         {
             var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: _options.DeadlineMs);
@@ -207,10 +207,6 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         {
             var errno = e is MountException { Errno: var number } ? number : Errno.EIO;
             return (errno.ToStatus(), default, e.Message);
-        }
-        finally
-        {
-            _changes.Release();
         }
     }
 

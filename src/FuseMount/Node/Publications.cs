@@ -19,8 +19,8 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
 
     private readonly string _directory = MountPaths.Resolve(directory); // as the mount table has it
 
-    /// <summary>One call for a volume at a time. Volumes come and go without end, so they share these.</summary>
-    private readonly SemaphoreSlim[] _locks = [.. Enumerable.Range(0, 64).Select(static _ => new SemaphoreSlim(1))];
+    /// <summary>One call for a volume at a time.</summary>
+    private readonly StripedLocks _locks = new();
 
     /// <summary>Publishes; see <see cref="PublishRequest"/>. The text says what is wrong.</summary>
     public async Task<(Status Status, string Error)> PublishAsync(PublishRequest request)
@@ -40,7 +40,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             return (e.Errno.ToStatus(), e.Message);
         }
 
-        using var held = await LockAsync(request.Volume);
+        using var held = await _locks.LockAsync(request.Volume);
         var present = MountTable.Find(target);
         if (present is not null && IsOf(present, request.Volume))
         {
@@ -107,7 +107,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             return (Errno.EINVAL.ToStatus(), wrong);
         }
 
-        using var held = await LockAsync(request.Volume);
+        using var held = await _locks.LockAsync(request.Volume);
         while (MountTable.Find(target) is { } present)
         {
             if (!IsOf(present, request.Volume))
@@ -136,8 +136,8 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     /// <summary>Where volumes are published, and what is wrong there.</summary>
     public PublishedVolume[] All(string volume) =>
         [
-            .. MountTable.Read()
-                .Where(entry => entry.Type == Type && (volume.Length == 0 || entry.Source == volume) && entry.MountPoint != MountPointOf(entry.Source)
+            .. (volume.Length == 0 ? MountTable.Read().Where(static entry => entry.Type == Type) : MountTable.Find(Type, volume))
+                .Where(entry => entry.MountPoint != MountPointOf(entry.Source)
                     && node.IsMountOf(entry.Device, MountPointOf(entry.Source)))
                 .Select(entry => new PublishedVolume(entry.Source, entry.MountPoint, IsReadOnly(entry), node.ProblemOf(MountPointOf(entry.Source)))),
         ];
@@ -147,7 +147,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     {
         foreach (var volume in node.MountedVolumes.Where(volume => node.IsMounted(MountPointOf(volume))))
         {
-            using var held = await LockAsync(volume);
+            using var held = await _locks.LockAsync(volume);
             await UnmountUnusedAsync(volume);
         }
     }
@@ -201,8 +201,8 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             return (Errno.EIO.ToStatus(), $"{mountPoint} cannot be made: {e.Message}");
         }
 
-        // What a target must not have is said of the target.
-        var (status, _, error) = await node.MountAsync(new MountRequest(volume, mountPoint, "suid,dev,exec,allow_other,nonempty"));
+        // What a target must not have is said of the target. Pods with user namespaces map it.
+        var (status, _, error) = await node.MountAsync(new MountRequest(volume, mountPoint, "suid,dev,exec,allow_other,idmap,nonempty"));
         if (status != Status.OK)
         {
             _ = RemoveDirectory(mountPoint);
@@ -214,7 +214,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     private async Task UnmountUnusedAsync(string volume)
     {
         var mountPoint = MountPointOf(volume);
-        if (MountTable.Read().Any(entry => IsOf(entry, volume) && entry.MountPoint != mountPoint && node.IsMountOf(entry.Device, mountPoint)))
+        if (MountTable.Find(Type, volume).Any(entry => entry.MountPoint != mountPoint && node.IsMountOf(entry.Device, mountPoint)))
         {
             return;
         }
@@ -266,17 +266,5 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         }
 
         return "";
-    }
-
-    private async Task<IDisposable> LockAsync(string volume)
-    {
-        var semaphore = _locks[(uint)volume.GetHashCode(StringComparison.Ordinal) % _locks.Length];
-        await semaphore.WaitAsync();
-        return new Held(semaphore);
-    }
-
-    private sealed class Held(SemaphoreSlim semaphore) : IDisposable
-    {
-        public void Dispose() => semaphore.Release();
     }
 }

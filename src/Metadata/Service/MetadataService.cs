@@ -153,8 +153,10 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
             case Opcode.DeleteVolume when RpcCall.TryRead<DeleteVolumeRequest>(head, out var delete):
                 DeleteVolume(call, delete);
                 break;
-            case Opcode.ListVolumes when RpcCall.TryRead<ListVolumesRequest>(head, out _):
-                call.Reply(new GetVolumesReply([.. _volumes.Values.OrderBy(v => v.Name, StringComparer.Ordinal).Select(v => v.Describe())]));
+            case Opcode.ListVolumes when RpcCall.TryRead<ListVolumesRequest>(head, out var list):
+                var volumes = list.VolumeId == 0 ? _volumes.Values.OrderBy(v => v.Name, StringComparer.Ordinal)
+                    : _volumes.TryGetValue(list.VolumeId, out var one) ? [one] : Enumerable.Empty<VolumeService>();
+                call.Reply(new GetVolumesReply([.. volumes.Select(v => v.Describe())]));
                 break;
             case Opcode.CheckBlocks when RpcCall.TryRead<CheckBlocksRequest>(head, out var check):
                 call.Reply(new CheckBlocksReply(FindGarbage(check.BlockIds)));

@@ -401,16 +401,15 @@ public readonly record struct DeleteVolumeRequest(uint Id, bool Force)
 }
 
 /// <summary>Volumes of a metadata server.</summary>
-public readonly record struct ListVolumesRequest
+/// <param name="VolumeId">Only this one, if it is there; 0: all.</param>
+public readonly record struct ListVolumesRequest(uint VolumeId)
     : IRequest<ListVolumesRequest, GetVolumesReply>
 {
     public static Opcode Opcode => Opcode.ListVolumes;
 
-    public void Write(ref WireWriter w)
-    {
-    }
+    public void Write(ref WireWriter w) => w.U32(VolumeId);
 
-    public static ListVolumesRequest Read(ref WireReader r) => default;
+    public static ListVolumesRequest Read(ref WireReader r) => new(r.U32());
 }
 
 /// <summary>Storage server to metadata server: which of these blocks does nobody need?</summary>

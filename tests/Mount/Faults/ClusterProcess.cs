@@ -7,14 +7,14 @@ namespace EphemeralFs.Tests.Mount.Faults;
 
 /// <summary>A process of a cluster, found by the mark that all of them carry in their environment.</summary>
 /// <param name="Pid">Process id.</param>
-/// <param name="Role">up, controller, metadata, storage, keeper or node.</param>
+/// <param name="Role">up, controller, metadata, storage, keeper, node or csi.</param>
 /// <param name="Name">Its <c>--name</c>; empty if it has none.</param>
 internal sealed record ClusterProcess(int Pid, string Role, string Name)
 {
     private const int SIGCONT = 18;
     private const int SIGSTOP = 19;
 
-    private static readonly string[] Roles = ["up", "controller", "metadata", "storage", "keeper", "node"];
+    private static readonly string[] Roles = ["up", "controller", "metadata", "storage", "keeper", "node", "csi"];
 
     /// <summary>The processes that belong to the cluster of a state directory now. Those that only wait to be reaped are none.</summary>
     public static IReadOnlyList<ClusterProcess> All(string state) =>
@@ -59,6 +59,19 @@ internal sealed record ClusterProcess(int Pid, string Role, string Name)
     {
         long resident = long.Parse(File.ReadAllText($"/proc/{Pid}/statm").Split(' ')[1], CultureInfo.InvariantCulture) * Environment.SystemPageSize;
         return (Directory.EnumerateFileSystemEntries($"/proc/{Pid}/fd").Count(), Directory.EnumerateDirectories($"/proc/{Pid}/task").Count(), resident);
+    }
+
+    /// <summary>Open sockets; none of a process that is gone.</summary>
+    public int Sockets()
+    {
+        try
+        {
+            return Directory.EnumerateFileSystemEntries($"/proc/{Pid}/fd").Count(fd => new FileInfo(fd).LinkTarget?.StartsWith("socket:", StringComparison.Ordinal) ?? false);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return 0;
+        }
     }
 
     private void Signal(int signal)

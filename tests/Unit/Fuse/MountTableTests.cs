@@ -31,6 +31,16 @@ public class MountTableTests
     public void OnlyWholeOctalEscapesAreResolved(string text, string expected) => Assert.Equal(expected, MountTable.Unescape(text));
 
     [Fact]
+    public void OnlyLinesWithTheTextAreTakenApart()
+    {
+        byte[] table = "1 0 0:1 / /a rw - tmpfs x rw\n2 0 0:2 / /b rw - fuse.e x rw\nbad x line\n3 0 0:3 / /c rw - fuse.e xx rw\n4 0 0:4 / /d rw - tmpfs x rw"u8.ToArray();
+        Assert.Equal([1, 2, 4], MountTable.Containing(table, " x ").Select(m => m.MountId));
+        Assert.Equal([4], MountTable.Containing(table, " /d ").Select(m => m.MountId));
+        Assert.Empty(MountTable.Containing(table, " /e "));
+        Assert.Empty(MountTable.Containing([], " x "));
+    }
+
+    [Fact]
     public void TheRootAndProcAreFound()
     {
         Assert.NotNull(MountTable.Find("/"));
