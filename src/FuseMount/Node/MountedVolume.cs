@@ -160,6 +160,9 @@ internal sealed class MountedVolume : IDisposable
         _client.Dispose();
     }
 
+    /// <summary>Completes when everything of the mount is gone, its session too; see <see cref="FinishAsync"/>.</summary>
+    public TaskCompletionSource Finished { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
     /// <summary>The kernel has let go of the mount: commits what is unflushed and ends the session.</summary>
     public async Task FinishAsync()
     {

@@ -272,27 +272,41 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
             TaskScheduler.Default);
     }
 
-    /// <summary>Once per mount, whoever unmounted it.</summary>
-    private async Task FinishAsync(MountedVolume mount)
+    /// <summary>Once per mount, whoever unmounted it; everybody waits for the end of it.</summary>
+    private Task FinishAsync(MountedVolume mount)
     {
-        if (!_mounts.TryRemove(new KeyValuePair<string, MountedVolume>(mount.Record.Directory, mount)))
+        if (_mounts.TryRemove(new KeyValuePair<string, MountedVolume>(mount.Record.Directory, mount)))
         {
-            return;
+            _ = FinishOnceAsync(mount);
         }
 
-        await mount.FinishAsync();
-        if (_keeper is not null)
+        return mount.Finished.Task;
+    }
+
+    private async Task FinishOnceAsync(MountedVolume mount)
+    {
+        try
         {
-            // While the keeper is dead nobody who unmounts waits for it: it hears of this when it is back.
-            var removed = _keeper.RemoveAsync(MountKeyPrefix + mount.Record.Id);
-            if (await Task.WhenAny(removed, Task.Delay(KeeperPatience)) == removed && removed.Exception is { } error)
+            await mount.FinishAsync();
+            if (_keeper is not null)
             {
-                _logger.LogWarning("{Directory}: the keeper did not let go: {Error}", mount.Record.Directory, error.GetBaseException().Message);
+                // While the keeper is dead nobody who unmounts waits for it: it hears of this when it is back.
+                var removed = _keeper.RemoveAsync(MountKeyPrefix + mount.Record.Id);
+                if (await Task.WhenAny(removed, Task.Delay(KeeperPatience)) == removed && removed.Exception is { } error)
+                {
+                    _logger.LogWarning("{Directory}: the keeper did not let go: {Error}", mount.Record.Directory, error.GetBaseException().Message);
+                }
             }
-        }
 
-        _heartbeat.Hurry();
-        _logger.LogInformation("{Directory} is unmounted", mount.Record.Directory);
+            _heartbeat.Hurry();
+            _logger.LogInformation("{Directory} is unmounted", mount.Record.Directory);
+            mount.Finished.SetResult();
+        }
+        catch (Exception e)
+        {
+            _logger.LogError(e, "{Directory}: what is left of the mount cannot be taken away", mount.Record.Directory);
+            mount.Finished.SetException(e);
+        }
     }
 
     private async Task ResumeAsync(KeeperEntry entry)

@@ -30,6 +30,11 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             return (Errno.EINVAL.ToStatus(), wrong);
         }
 
+        if (!VolumeName.IsValid(request.Volume))
+        {
+            return (Errno.EINVAL.ToStatus(), $"'{request.Volume}' is no name of a volume");
+        }
+
         FuseMountOptions options;
         try
         {
@@ -240,13 +245,20 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     /// <summary>As kubelet would do it for fsGroup, but for the root only: everything below gets the group from there.</summary>
     private static Errno GiveTo(string root, uint group)
     {
-        var errno = Mounts.ChangeGroup(root, group);
-        if (errno == Errno.OK)
+        if (Mounts.ChangeGroup(root, group) is var errno && errno != Errno.OK)
         {
-            File.SetUnixFileMode(root, File.GetUnixFileMode(root) | UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.SetGroup);
+            return errno;
         }
 
-        return errno;
+        try
+        {
+            File.SetUnixFileMode(root, File.GetUnixFileMode(root) | UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.SetGroup);
+            return Errno.OK;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return Errno.EIO;
+        }
     }
 
     /// <summary>Removes an empty directory; what is left of it otherwise.</summary>
