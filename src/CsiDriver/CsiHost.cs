@@ -21,6 +21,7 @@ public sealed class CsiHost : IRunningRole
     private readonly CsiOptions _options;
     private readonly ILogger _logger;
     private readonly ControllerClient _cluster;
+    private readonly ClaimAnnotations? _claims;
     private readonly NodeClient? _node;
     private readonly NodeService? _nodeService;
     private readonly CancellationTokenSource _stop = new();
@@ -34,6 +35,7 @@ public sealed class CsiHost : IRunningRole
     {
         _options = options;
         _logger = logger;
+        _claims = options.ReadsClaims ? ClaimAnnotations.OfThisPod() : null;
         _cluster = new ControllerClient(options.Controller);
         if (options.NodeDaemon is { } daemon)
         {
@@ -91,6 +93,7 @@ public sealed class CsiHost : IRunningRole
 
         await _work.ConfigureAwait(false);
         _node?.Dispose();
+        _claims?.Dispose();
         _cluster.Dispose();
         _stop.Dispose();
     }
@@ -109,7 +112,7 @@ public sealed class CsiHost : IRunningRole
         List<GrpcService> services = [identity.Describe()];
         if (_options.ServesController)
         {
-            var controller = new ControllerService(_cluster);
+            var controller = new ControllerService(_cluster, _claims);
             services.AddRange([controller.Describe(), new GroupControllerService(_cluster, controller).Describe()]);
         }
 

@@ -20,6 +20,9 @@ public sealed record CsiOptions
     /// <summary>Whether the controller services are served.</summary>
     public bool ServesController { get; init; } = true;
 
+    /// <summary>Whether annotations of claims are read, from the Kubernetes API.</summary>
+    public bool ReadsClaims { get; init; }
+
     /// <summary>Kubelet's directory, to register there; empty to be registered by somebody else, or not at all.</summary>
     public string KubeletDirectory { get; init; } = "";
 

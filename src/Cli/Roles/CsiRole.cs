@@ -19,6 +19,7 @@ internal static class CsiRole
             new("kubelet", OptionKind.Path, null, "Kubelet's directory, to register there by itself [not registered]") { ValueName = "DIR" },
             new("controller", OptionKind.Switch, "false", "Serve the controller's services only") { VariableName = "EPHEMERALFS_CSI_CONTROLLER" },
             new("node-only", OptionKind.Switch, "false", "Serve the node's services only"),
+            new("claims", OptionKind.Switch, "false", "Take hints from annotations ephemeralfs.io/… of claims too, with the service account of this pod"),
             new("zone", OptionKind.Text, "default", "Zone of this node, topology.ephemeralfs.io/zone") { ValueName = "NAME", Check = CommonOptions.NameError },
             new("state", OptionKind.Path, null, "State directory of a cluster that 'up' started here: where its controller and its node are") { ValueName = "DIR" },
             new("controller-address", OptionKind.Endpoint, null, "The cluster's controller, instead of --state") { ValueName = "ADDRESS", VariableName = "EPHEMERALFS_CONTROLLER" },
@@ -41,6 +42,11 @@ internal static class CsiRole
             throw StartupException.Usage("--controller and --node-only exclude each other: leave out both to serve everything");
         }
 
+        if (options.IsOn("claims") && options.IsOn("node-only"))
+        {
+            throw StartupException.Usage("--claims is of the controller's services: leave it out with --node-only");
+        }
+
         var paths = ClusterPaths.Resolve(options.Has("state") ? options.Path("state") : null);
         var cluster = options.Has("controller-address") && (options.Has("node-socket") || options.IsOn("controller")) ? null : ClusterFile.Load(paths) ?? throw ClusterOptions.NotRunning(paths);
         return await CsiHost.StartAsync(
@@ -50,6 +56,7 @@ internal static class CsiRole
                 Node = options.Text("node"),
                 Controller = options.Endpoint("controller-address") ?? Endpoint.Parse(cluster!.Controller),
                 NodeDaemon = options.IsOn("controller") ? null : Endpoint.Unix(options.Has("node-socket") ? options.Path("node-socket") : paths.NodeSocket(cluster!.Node)),
+                ReadsClaims = options.IsOn("claims"),
                 ServesController = !options.IsOn("node-only"),
                 KubeletDirectory = options.Path("kubelet"),
                 Zone = options.Text("zone"),

@@ -15,7 +15,8 @@ namespace EphemeralFs.CsiDriver.Service;
 
 /// <summary>csi.v1.Controller: volumes come and go. All state is the cluster's; any number of these may run (CSI specification, "Controller Service RPC").</summary>
 /// <param name="cluster">The cluster's controller.</param>
-internal sealed partial class ControllerService(ControllerClient cluster)
+/// <param name="claims">Reads hints of claims; null when nobody does.</param>
+internal sealed partial class ControllerService(ControllerClient cluster, ClaimAnnotations? claims = null)
 {
     private static readonly Capability[] s_capabilities =
     [
@@ -54,6 +55,11 @@ internal sealed partial class ControllerService(ControllerClient cluster)
         CsiRequests.Check(request.VolumeCapabilities);
         var asked = CsiRequests.Capacity(request.CapacityRange);
         var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.Parameters), "parameters");
+        if (claims is not null)
+        {
+            wish = CsiRequests.AddAnnotations(wish, await claims.ReadAsync(request.Parameters, cancellation).ConfigureAwait(false));
+        }
+
         wish = CsiRequests.Add(wish, Mutable(request.MutableParameters), "mutable_parameters");
         wish = asked > 0 ? wish with { LimitBytes = asked } : wish;
         var (source, kind) = await SourceAsync(request.VolumeContentSource, cancellation).ConfigureAwait(false);

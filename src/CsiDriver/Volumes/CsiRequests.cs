@@ -1,4 +1,5 @@
 using EphemeralFs.Core;
+using EphemeralFs.CsiDriver.Cluster;
 using EphemeralFs.CsiDriver.Csi;
 using EphemeralFs.CsiDriver.Grpc;
 using Google.Protobuf.Collections;
@@ -80,6 +81,12 @@ internal static class CsiRequests
     /// <param name="field">Where it stands in the request.</param>
     public static VolumeWish Add(VolumeWish wish, IEnumerable<KeyValuePair<string, string>> pairs, string field) =>
         VolumeWish.TryAdd(wish, pairs, out var result) is { } wrong ? throw Invalid($"{field}: {wrong}") : result;
+
+    /// <summary>The wish with what the annotations of a claim say more.</summary>
+    public static VolumeWish AddAnnotations(VolumeWish wish, IReadOnlyList<KeyValuePair<string, string>> hints) =>
+        hints.Any(hint => hint.Key == "size")
+            ? throw Invalid($"annotation {ClaimAnnotations.Prefix}size: a claim says its size in spec.resources.requests.storage")
+            : Add(wish, hints, $"annotations of the claim ({ClaimAnnotations.Prefix}…)");
 
     /// <summary>Bytes of a capacity range; 0 when it asks for none.</summary>
     public static ulong Capacity(CapacityRange? range)
