@@ -11,7 +11,7 @@ namespace EphemeralFs.CsiDriver;
 /// <summary>A CSI plugin: Identity, and Controller or Node or both, on one unix socket. It has no state of its own. Startable in-process.</summary>
 public sealed class CsiHost : IRunningRole
 {
-    /// <summary>How often what failed publishes left is looked for, and how often readiness is asked anew.</summary>
+    /// <summary>How often at least what failed publishes left is looked for, and how often readiness is asked anew.</summary>
     private static readonly TimeSpan s_collectEvery = TimeSpan.FromMinutes(1);
 
     private static readonly TimeSpan s_probeEvery = TimeSpan.FromSeconds(2);
@@ -40,7 +40,7 @@ public sealed class CsiHost : IRunningRole
         if (options.NodeDaemon is { } daemon)
         {
             _node = new NodeClient(daemon, options.KubeletDirectory);
-            _nodeService = new NodeService(new NodeServiceOptions(options.Node, options.Zone), _cluster, _node);
+            _nodeService = new NodeService(new NodeServiceOptions(options.Node, options.Zone, options.AbandonedAfter), _cluster, _node);
         }
     }
 
@@ -160,13 +160,14 @@ public sealed class CsiHost : IRunningRole
     private async Task WorkAsync()
     {
         var lastCollected = DateTime.MinValue;
+        var collectEvery = _options.AbandonedAfter < s_collectEvery ? _options.AbandonedAfter : s_collectEvery;
         using var timer = new PeriodicTimer(s_probeEvery);
         try
         {
             do
             {
                 await AskAsync().ConfigureAwait(false);
-                if (_nodeService is not null && _problem is null && DateTime.UtcNow - lastCollected >= s_collectEvery)
+                if (_nodeService is not null && _problem is null && DateTime.UtcNow - lastCollected >= collectEvery)
                 {
                     lastCollected = DateTime.UtcNow;
                     await CollectAsync(_nodeService).ConfigureAwait(false);

@@ -28,4 +28,7 @@ public sealed record CsiOptions
 
     /// <summary>Zone of the node.</summary>
     public string Zone { get; init; } = "default";
+
+    /// <summary>How long an inline volume may be without a place before it is taken for what a failed publish left: kubelet waits two minutes for a call.</summary>
+    public TimeSpan AbandonedAfter { get; init; } = TimeSpan.FromMinutes(5);
 }

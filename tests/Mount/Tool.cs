@@ -6,7 +6,7 @@ public static class Tool
     private static readonly Dictionary<string, string> Packages = new()
     {
         ["tar"] = "tar", ["cp"] = "coreutils", ["rsync"] = "rsync", ["git"] = "git", ["make"] = "make", ["gcc"] = "gcc", ["ar"] = "binutils",
-        ["sqlite3"] = "sqlite3", ["fio"] = "fio", ["stress-ng"] = "stress-ng", ["dbench"] = "dbench", ["runuser"] = "util-linux", ["nsenter"] = "util-linux", ["mount"] = "mount", ["umount"] = "mount", ["ip"] = "iproute2",
+        ["sqlite3"] = "sqlite3", ["fio"] = "fio", ["stress-ng"] = "stress-ng", ["dbench"] = "dbench", ["runuser"] = "util-linux", ["nsenter"] = "util-linux", ["mount"] = "mount", ["umount"] = "mount", ["ip"] = "iproute2", ["unshare"] = "util-linux",
         ["initdb"] = "postgresql", ["pgbench"] = "postgresql-contrib", ["pg_ctl"] = "postgresql", ["pg_checksums"] = "postgresql",
     };
 

@@ -7,7 +7,7 @@ namespace EphemeralFs.Cli.Cluster;
 /// <summary>Which directories this cluster mounted, written down before it is done: after any crash they can be unmounted.</summary>
 internal static class MountRecords
 {
-    private const string FileSystemType = "fuse.ephemeralfs";
+    public const string FileSystemType = "fuse.ephemeralfs";
 
     /// <summary>Writes a directory down. One line: the node, a tab, the path.</summary>
     public static void Add(ClusterPaths paths, string directory, string node)

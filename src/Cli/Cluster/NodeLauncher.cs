@@ -76,7 +76,7 @@ internal static class NodeLauncher
         [
             .. Self.Command, "keeper", "--name", name, "--socket", paths.KeeperSocket(name), "--",
             .. Self.Command, "node", "--name", name, "--listen", "unix:" + paths.NodeSocket(name), "--controller", controller,
-            "--keeper", paths.KeeperSocket(name), "--notify-socket", listener.Path, .. nodeArguments,
+            "--keeper", paths.KeeperSocket(name), "--volumes", Path.Combine(paths.Node(name), "volumes"), "--notify-socket", listener.Path, .. nodeArguments,
         ];
         using var keeper = ChildProcess.Start(command, log);
         JsonFiles.Save(RecordFile(paths, name), new NodeRecord(name, keeper.Record, command, log), JsonFiles.Context.NodeRecord);

@@ -21,6 +21,11 @@ internal static class CsiRole
             new("node-only", OptionKind.Switch, "false", "Serve the node's services only"),
             new("claims", OptionKind.Switch, "false", "Take hints from annotations ephemeralfs.io/… of claims too, with the service account of this pod"),
             new("zone", OptionKind.Text, "default", "Zone of this node, topology.ephemeralfs.io/zone") { ValueName = "NAME", Check = CommonOptions.NameError },
+            new("abandoned-seconds", OptionKind.Integer, "300", "How long an inline volume may be nowhere before it is taken for what a failed publish left, and deleted")
+            {
+                ValueName = "S",
+                Check = value => value.Length <= 7 && value.Any(c => c != '0') ? null : "must be between 1 and 9999999",
+            },
             new("state", OptionKind.Path, null, "State directory of a cluster that 'up' started here: where its controller and its node are") { ValueName = "DIR" },
             new("controller-address", OptionKind.Endpoint, null, "The cluster's controller, instead of --state") { ValueName = "ADDRESS", VariableName = "EPHEMERALFS_CONTROLLER" },
             new("node-socket", OptionKind.Path, null, "Control socket of this node's daemon, instead of --state") { ValueName = "PATH" },
@@ -60,6 +65,7 @@ internal static class CsiRole
                 ServesController = !options.IsOn("node-only"),
                 KubeletDirectory = options.Path("kubelet"),
                 Zone = options.Text("zone"),
+                AbandonedAfter = TimeSpan.FromSeconds(options.Integer("abandoned-seconds")),
             },
             context.Logger,
             stopping).ConfigureAwait(false);

@@ -13,7 +13,8 @@ namespace EphemeralFs.CsiDriver.Service;
 /// <summary>What a node plugin is told at its start.</summary>
 /// <param name="Node">Name of the node in Kubernetes.</param>
 /// <param name="Zone">Its zone.</param>
-internal sealed record NodeServiceOptions(string Node, string Zone);
+/// <param name="AbandonedAfter">See <see cref="CsiOptions.AbandonedAfter"/>.</param>
+internal sealed record NodeServiceOptions(string Node, string Zone, TimeSpan AbandonedAfter);
 
 /// <summary>
 /// csi.v1.Node: volumes at the directories of pods. There is no staging: it would make pods that share a volume wait for each other, and the node's daemon has
@@ -29,13 +30,13 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
 
     private const string EphemeralKey = "csi.storage.k8s.io/ephemeral";
 
-    /// <summary>How long an inline volume may be without a place before it is taken for what a failed publish left: kubelet waits two minutes for a call.</summary>
-    private static readonly TimeSpan s_abandonedAfter = TimeSpan.FromMinutes(5);
-
     private static readonly Capability[] s_capabilities =
         [Capability.GetVolumeStats, Capability.VolumeCondition, Capability.SingleNodeMultiWriter, Capability.VolumeMountGroup, Capability.ExpandVolume];
 
     private readonly PendingCalls _pending = new();
+
+    /// <summary>Inline volumes without a place, and since when this plugin has known them so, milliseconds. Of <see cref="CollectAsync"/> alone.</summary>
+    private readonly Dictionary<string, long> _unpublished = new(StringComparer.Ordinal);
 
     /// <summary>The table of methods.</summary>
     public GrpcService Describe() => new(
@@ -58,12 +59,29 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
     public async Task<int> CollectAsync(CancellationToken cancellation)
     {
         var published = (await node.PublishedAsync("", cancellation).ConfigureAwait(false)).Select(place => place.Volume).ToHashSet(StringComparer.Ordinal);
-        var collected = 0;
-        foreach (var volume in await cluster.ListAsync(cancellation).ConfigureAwait(false))
+        var unpublished = (await cluster.ListAsync(cancellation).ConfigureAwait(false))
+            .Where(volume => CsiLabels.Is(volume, CsiLabels.Inline) && CsiLabels.Get(volume, CsiLabels.Node) == options.Node && !published.Contains(volume.Name))
+            .Select(volume => volume.Name)
+            .ToHashSet(StringComparer.Ordinal);
+        foreach (var other in _unpublished.Keys.Where(name => !unpublished.Contains(name)).ToArray())
         {
-            if (CsiLabels.Is(volume, CsiLabels.Inline) && CsiLabels.Get(volume, CsiLabels.Node) == options.Node && !published.Contains(volume.Name)
-                && DateTime.UtcNow - CsiLabels.CreatedAt(volume) > s_abandonedAfter
-                && await cluster.RemoveAsync(volume.Name, force: false, cancellation).ConfigureAwait(false))
+            _unpublished.Remove(other);
+        }
+
+        var collected = 0;
+        foreach (var name in unpublished)
+        {
+            // Not by its age: after a reboot of the node, kubelet publishes anew what pods have had for long.
+            if (_unpublished.TryAdd(name, Environment.TickCount64) || Environment.TickCount64 - _unpublished[name] < options.AbandonedAfter.TotalMilliseconds)
+            {
+                continue;
+            }
+
+            // Kubelet may come again after any time: what it publishes just now is not taken away under it.
+            using var pending = _pending.TryBegin(name);
+            if (pending is not null
+                && (await node.PublishedAsync(name, cancellation).ConfigureAwait(false)).Length == 0
+                && await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false))
             {
                 collected++;
             }

@@ -210,9 +210,6 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>Names of the volumes that are mounted.</summary>
-    internal IReadOnlyList<string> MountedVolumes => [.. _mounts.Values.Select(mount => mount.Record.Volume).Distinct(StringComparer.Ordinal)];
-
     /// <summary>Whether this daemon serves a mount there.</summary>
     internal bool IsMounted(string directory) => _mounts.ContainsKey(directory);
 

@@ -147,10 +147,10 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
                 .Select(entry => new PublishedVolume(entry.Source, entry.MountPoint, IsReadOnly(entry), node.ProblemOf(MountPointOf(entry.Source)))),
         ];
 
-    /// <summary>Takes away mounts that no target uses any more: a daemon may have been killed between the two.</summary>
+    /// <summary>Takes away mounts that no target uses any more: a daemon may have been killed between the two, or with its keeper.</summary>
     public async Task CleanUpAsync()
     {
-        foreach (var volume in node.MountedVolumes.Where(volume => node.IsMounted(MountPointOf(volume))))
+        foreach (var volume in MountTable.Read().Where(entry => entry.Type == Type && entry.MountPoint == MountPointOf(entry.Source)).Select(entry => entry.Source).Distinct())
         {
             using var held = await _locks.LockAsync(volume);
             await UnmountUnusedAsync(volume);
@@ -227,6 +227,11 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         if (node.IsMounted(mountPoint))
         {
             await node.UnmountAsync(new UnmountRequest(mountPoint, Lazy: true));
+        }
+        else if (MountTable.Find(mountPoint) is not null)
+        {
+            // Of a daemon whose keeper died with it.
+            Detach(mountPoint);
         }
 
         if (MountTable.Find(mountPoint) is null)
