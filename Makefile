@@ -2,7 +2,7 @@
 #   make build     compile everything
 #   make test      install what the tests need, build, run all tests; last line: N passed, N failed, N skipped
 #   make soak      the model, then faults at random (SOAK_SECONDS each, one hour by default), each kill at each load, the largest sizes
-#   make bench     the table of docs/performance.md
+#   make bench     the tables of docs/performance.md
 #   make install   program and command below PREFIX (/usr/local)
 #   make clean     remove everything that was built
 
@@ -30,6 +30,7 @@ soak:
 
 bench:
 	@bench/run artifacts/bench-results
+	@bench/publish | tee artifacts/bench-results/publish.md
 
 install:
 	./ephemeralfs version

@@ -9,28 +9,19 @@ namespace EphemeralFs.FuseMount.Adapter;
 /// place is mapped through which a file was reached nobody says: a container's <c>/tmp</c> is mapped for the container's user namespace, so ids are taken as
 /// the caller's own namespace has them first, and as ours has them second.
 /// </remarks>
-internal sealed class Caller
+internal readonly struct Caller
 {
     private readonly uint _group;
-    private readonly Lazy<ThreadIdentity?> _identity;
+    private readonly int _thread;
+    private readonly ThreadIdentity? _identity; // asked for where the request does not say who calls
 
     private Caller(FuseRequest request)
     {
-        var thread = (int)request.Pid;
         _group = request.Gid;
-        _identity = new(() => ThreadIdentity.Of(thread));
-        if (request.Uid != FuseAbi.NoUser)
-        {
-            (User, UnmappedUser) = (request.Uid, request.Uid);
-        }
-        else if (_identity.Value is { } identity)
-        {
-            (User, UnmappedUser) = (identity.MappedUser, identity.User);
-        }
-        else
-        {
-            (User, UnmappedUser) = (FuseAbi.NoUser, FuseAbi.NoUser);
-        }
+        _thread = (int)request.Pid;
+        _identity = request.Uid == FuseAbi.NoUser ? ThreadIdentity.Of(_thread) : null;
+        User = _identity?.MappedUser ?? request.Uid;
+        UnmappedUser = _identity?.User ?? request.Uid;
     }
 
     /// <summary>His user id, as his files have it where the mount is mapped for him; <see cref="FuseAbi.NoUser"/> when he is dead or out of sight.</summary>
@@ -43,14 +34,16 @@ internal sealed class Caller
     public bool IsRoot => UnmappedUser == 0;
 
     /// <summary>Whether he has CAP_FOWNER or CAP_CHOWN. Of one that nobody can look at, the kernel's judgement has to do.</summary>
-    public bool MayActAsOwner => _identity.Value?.MayActAsOwner ?? User == FuseAbi.NoUser;
+    public bool MayActAsOwner => Identity?.MayActAsOwner ?? User == FuseAbi.NoUser;
 
     /// <summary>Whether he has CAP_SYS_ADMIN on the machine.</summary>
-    public bool IsAdministrator => _identity.Value?.IsAdministrator ?? false;
+    public bool IsAdministrator => Identity?.IsAdministrator ?? false;
+
+    private ThreadIdentity? Identity => _identity ?? ThreadIdentity.Of(_thread);
 
     /// <summary>The caller of a request that has not been answered.</summary>
     public static Caller Of(FuseRequest request) => new(request);
 
     /// <summary>Whether he is in a group, supplementary groups included.</summary>
-    public bool IsInGroup(uint group) => _group == group || (_identity.Value?.IsInGroup(group) ?? false);
+    public bool IsInGroup(uint group) => _group == group || (Identity?.IsInGroup(group) ?? false);
 }
