@@ -54,7 +54,7 @@ public sealed class TwoNodeTests(VolumeFixture volume)
     }
 
     [Fact]
-    public void No_stale_name_or_attribute_is_seen() => CheckForStale(steps: 1200);
+    public void No_stale_name_or_attribute_is_seen() => CheckForStale(steps: 600);
 
     [Fact]
     [Trait("Category", "Soak")]
