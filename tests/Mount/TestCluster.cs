@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using EphemeralFs.Tests.Model.Running;
 
 namespace EphemeralFs.Tests.Mount;
@@ -51,6 +52,10 @@ public sealed class TestCluster : IDisposable
         string[] command = network.Enter(Launcher, "mount", "tmp", directory, "--node", node);
         With(With(new Command(Home, 60, command[0], command[1..])), environment).With("EPHEMERALFS_METRICS", "off").Run().MustSucceed();
     }
+
+    /// <summary>Names of all volumes.</summary>
+    public IReadOnlyList<string> Volumes() =>
+        [.. JsonNode.Parse(Program(60, "volume", "list", "--json").Run().MustSucceed())!.AsArray().Select(volume => (string)volume!["name"]!)];
 
     /// <summary>Copies the logs to where they stay, for a failure that cannot be had again at will.</summary>
     /// <returns>The directory.</returns>

@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using EphemeralFs.Tests.Integration.Csi;
 using EphemeralFs.Tests.Mount;
 
@@ -48,8 +47,7 @@ public sealed class KubernetesCluster : IAsyncLifetime
     }
 
     /// <summary>Names of all volumes of the cluster.</summary>
-    internal IReadOnlyList<string> Volumes() =>
-        [.. JsonNode.Parse(Cluster.Program(60, "volume", "list", "--json").Run().MustSucceed())!.AsArray().Select(volume => (string)volume!["name"]!)];
+    internal IReadOnlyList<string> Volumes() => Cluster.Volumes();
 
     public async Task DisposeAsync()
     {

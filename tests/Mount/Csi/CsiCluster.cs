@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using EphemeralFs.CsiDriver.Grpc;
 using EphemeralFs.Tests.Integration.Csi;
 
@@ -81,8 +80,7 @@ public sealed class CsiCluster : IDisposable
     }
 
     /// <summary>Names of all volumes of the cluster.</summary>
-    internal IReadOnlyList<string> Volumes() =>
-        [.. JsonNode.Parse(cluster.Program(60, "volume", "list", "--json").Run().MustSucceed())!.AsArray().Select(volume => (string)volume!["name"]!)];
+    internal IReadOnlyList<string> Volumes() => cluster.Volumes();
 
     /// <summary>Mounts of ours that the kernel has below kubelet's and the node's directories.</summary>
     internal IReadOnlyList<string> Mounts() =>
