@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds, runs every test project and checks that nothing was left behind.
 # The last line is exactly "N passed, N failed, N skipped"; the exit code is 0 only when tests ran and none failed.
-# usage: tests/run.sh [--soak] [PROJECT ...]      (projects: Unit Model Integration Mount ...)
+# usage: tests/run.sh [--soak] [PROJECT ...]      (projects: Unit Model Integration Mount Containers)
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,10 +18,10 @@ for argument in "$@"; do
         *) projects+=("$argument") ;;
     esac
 done
+split=0
 if ((${#projects[@]} == 0)); then
-    for directory in Unit Model Integration Mount Containers; do
-        compgen -G "tests/$directory/*.csproj" >/dev/null && projects+=("$directory")
-    done
+    projects=(Unit Model Integration Mount Containers)
+    [[ $filter == 'Category!=Soak' ]] && split=1
 fi
 
 passed=0 failed=0 skipped=0
@@ -107,29 +107,55 @@ TMPDIR=$(mktemp -d /tmp/efs.XXXXXX)
 export TMPDIR EPHEMERALFS_TEST_RUN=$run DOTNET_CLI_TELEMETRY_OPTOUT=1 VSTEST_TESTHOST_SHUTDOWN_TIMEOUT=2000
 chmod 755 "$TMPDIR" # other users' processes in tests pass through
 
-for project in "${projects[@]}"; do
-    echo "== $project"
-    trx=$PWD/$results/$project.trx
-    settings=(xUnit.MaxParallelThreads=2)
+# Runs one part of a project's tests (PART PROJECT FILTER) and leaves "passed failed skipped" in PART.count; what is wrong besides is in PART.broken.
+run_part() {
+    local part=$1 project=$2 trx=$PWD/$results/$1.trx log=$results/$1.log settings=(xUnit.MaxParallelThreads=2) code good bad absent
     [[ $project == Mount || $project == Containers ]] && settings=(xUnit.ParallelizeTestCollections=false)
     timeout --kill-after=30 "$limit" dotnet test "tests/$project" -c Release --no-build --nologo -v q \
-        --filter "$filter" --logger "trx;LogFileName=$trx" --logger 'console;verbosity=normal' -- "${settings[@]}" \
-        >"$results/$project.log" 2>&1
+        --filter "$3" --logger "trx;LogFileName=$trx" --logger 'console;verbosity=normal' -- "${settings[@]}" \
+        >"$log" 2>&1
     code=$?
-    grep -vE '^ *Passed |^(VSTest version|Starting test|A total of|Results File|Test Run|Total tests|Total time|     (Passed|Failed|Skipped):)|^\[xUnit|^rpc: malformed frame' "$results/$project.log" | grep -v '^ *$' | head -n 400
+    echo "== $part"
+    grep -vE '^ *Passed |^(VSTest version|Starting test|A total of|Results File|Test Run|Total tests|Total time|     (Passed|Failed|Skipped):)|^\[xUnit|^rpc: malformed frame' "$log" | grep -v '^ *$' | head -n 400
     if ((code == 124 || code == 137)); then
-        broken "tests/$project did not end within $limit s (log: $results/$project.log)"
+        echo "tests/$project did not end within $limit s (log: $log)" >>"$results/$part.broken"
     fi
-    if [[ -f $trx ]] && numbers=$(count "$trx"); then
-        read -r good bad absent <<<"$numbers"
-        echo "$project: $good passed, $bad failed, $absent skipped"
-        passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + absent))
-        ((code != 0 && bad == 0 && code != 124 && code != 137)) && broken "tests/$project ended with exit code $code (log: $results/$project.log)"
-    elif grep -q 'No test matches' "$results/$project.log"; then
-        echo "$project: no tests"
+    if [[ -f $trx ]] && count "$trx" >"$results/$part.count"; then
+        read -r good bad absent <"$results/$part.count"
+        echo "$part: $good passed, $bad failed, $absent skipped"
+        ((code != 0 && bad == 0 && code != 124 && code != 137)) && echo "tests/$project ended with exit code $code (log: $log)" >>"$results/$part.broken"
+    elif grep -q 'No test matches' "$log"; then
+        echo "$part: no tests"
     elif ((code != 124 && code != 137)); then
-        broken "tests/$project gave no results, exit code $code (log: $results/$project.log)"
+        echo "tests/$project gave no results, exit code $code (log: $log)" >>"$results/$part.broken"
     fi
+}
+
+# Most tests that mount wait more than they compute, so two lanes run beside each other. What is run at length, or was asked for by name, has the machine for itself.
+commands='FullyQualifiedName~.Mount.Cli.|FullyQualifiedName~.Mount.Csi.'
+others='FullyQualifiedName!~.Mount.Cli.&FullyQualifiedName!~.Mount.Csi.'
+if ((split)); then
+    {
+        run_part Unit Unit "$filter"
+        run_part Model Model "$filter"
+        run_part Integration Integration "$filter"
+        run_part Containers Containers "$filter"
+        run_part Mount-commands Mount "$filter&($commands)"
+    } >"$results/lane.log" 2>&1 &
+    lane=$!
+    run_part Mount-others Mount "$filter&$others"
+    wait "$lane"
+    cat "$results/lane.log"
+else
+    for project in "${projects[@]}"; do
+        run_part "$project" "$project" "$filter"
+    done
+fi
+for file in "$results"/*.count; do
+    [[ -f $file ]] && read -r good bad absent <"$file" && passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + absent))
+done
+for file in "$results"/*.broken; do
+    [[ -f $file ]] && broken "$(<"$file")"
 done
 
 left=$(our_processes)
