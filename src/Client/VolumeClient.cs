@@ -50,9 +50,11 @@ public sealed class VolumeClient : IDisposable
         _flusher = new FileFlusher(Session, _arena, Grants, blocks, Placement, layouts, table, Attributes, Lost, _work);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, Grants, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Names, Lost);
+        Files = new OpenFiles(Session, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Lost);
         Files.Closed = new ClosedHandles(Session, table, Attributes, Files.Pages, _work, time);
-        Namespace = new VolumeNamespace(Session, Grants, Files, Leases, Attributes, Names);
+        var intents = new LookupIntents();
+        Opener = new FileOpener(Session, Grants, table, _flusher, Files, Attributes, Names, intents);
+        Namespace = new VolumeNamespace(Session, Grants, Files, Opener, Leases, Attributes, Names, intents);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
 
@@ -76,6 +78,9 @@ public sealed class VolumeClient : IDisposable
 
     /// <summary>Open files.</summary>
     public OpenFiles Files { get; }
+
+    /// <summary>How files come to be open.</summary>
+    public FileOpener Opener { get; }
 
     /// <summary>Names and extended attributes.</summary>
     public VolumeNamespace Namespace { get; }

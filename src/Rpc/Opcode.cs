@@ -35,6 +35,7 @@ public enum Opcode : ushort
     Fallocate = 0x0124,
     Clone = 0x0125,
     Seek = 0x0126,
+    OpenName = 0x0127,
 
     // Metadata server, extended attributes
     SetXattr = 0x0130,

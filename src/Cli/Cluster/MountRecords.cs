@@ -7,8 +7,6 @@ namespace EphemeralFs.Cli.Cluster;
 /// <summary>Which directories this cluster mounted, written down before it is done: after any crash they can be unmounted.</summary>
 internal static class MountRecords
 {
-    public const string FileSystemType = "fuse.ephemeralfs";
-
     /// <summary>Writes a directory down. One line: the node, a tab, the path.</summary>
     public static void Add(ClusterPaths paths, string directory, string node)
     {
@@ -51,7 +49,7 @@ internal static class MountRecords
     }
 
     /// <summary>Is a file system of this program mounted there?</summary>
-    public static bool IsMounted(string directory) => MountTable.Find(directory) is { Type: FileSystemType };
+    public static bool IsMounted(string directory) => MountTable.Find(directory) is { Type: MountTable.FileSystemType };
 
     private static string RecordOf(ClusterPaths paths, string directory) =>
         Path.Combine(paths.Mounts, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(directory)))[..16]);

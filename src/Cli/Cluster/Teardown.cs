@@ -102,7 +102,7 @@ internal static class Teardown
     private static void UnmountDead(ClusterPaths paths, Action<string> problem)
     {
         // Those of volumes that were published for pods have no record: they lie in their node's directory.
-        var published = MountTable.Read().Where(mount => mount.Type == MountRecords.FileSystemType && mount.MountPoint.StartsWith(paths.Nodes + "/", StringComparison.Ordinal));
+        var published = MountTable.Read().Where(mount => mount.Type == MountTable.FileSystemType && mount.MountPoint.StartsWith(paths.Nodes + "/", StringComparison.Ordinal));
         foreach (var directory in MountRecords.All(paths).Select(mount => mount.Directory).Concat(published.Select(mount => mount.MountPoint)).ToArray())
         {
             try

@@ -37,6 +37,7 @@ public sealed class ClosedHandles : IDisposable
     private readonly Lock _lock = new();
     private readonly TimeProvider _time;
     private readonly ITimer _timer;
+    private readonly HashSet<ulong> _briefly = []; // inodes of handles that were opened ahead, and of which no attributes are leased
     private List<ulong> _closing;
     private int _timedMs;
     private bool _disposed;
@@ -68,20 +69,83 @@ public sealed class ClosedHandles : IDisposable
             // Looked at after it was parked, so that a recall finds it or is seen here.
             Release(ino, now: false);
         }
-        else if (_table.ParkedCount > ParkedMax)
+        else
         {
-            foreach (var old in _table.OldestParked(ParkedMax / 8))
-            {
-                Release(old, now: false);
-            }
+            DropOldest();
         }
 
         Schedule();
     }
 
+    /// <summary>
+    /// A name was looked up for a program that will open the file, as far as one can tell, and the server has opened it for that (<see cref="OpenNameRequest"/>): the
+    /// handle is kept. Without a lease of the attributes that is for a moment only: of other bytes the server tells who has the file open, but not of its end.
+    /// </summary>
+    /// <param name="handle">The handle, <see cref="FileTable.Announce">announced</see>.</param>
+    /// <param name="life">In which it was opened.</param>
+    /// <param name="layout">What the server answered.</param>
+    /// <param name="question">When it was asked; the attributes have been learned.</param>
+    public void KeepAhead(ulong handle, ulong life, in LayoutReply layout, in AttributeCache.Question question)
+    {
+        var ino = layout.Attributes.Ino;
+        var pages = _pages.Take(ino);
+        if (!_table.TryParkAhead(handle, life, layout, pages, _time.NowMs()))
+        {
+            _pages.Keep(ino, pages);
+            Retire(handle);
+        }
+        else if (_attributes.IsOvertaken(question, ino))
+        {
+            Release(ino, now: false);
+        }
+        else if (!_attributes.IsLeased(ino))
+        {
+            lock (_lock)
+            {
+                _briefly.Add(ino);
+            }
+        }
+        else
+        {
+            DropOldest();
+        }
+
+        Schedule();
+    }
+
+    /// <summary>The server was asked to open an announced handle, and whether it did is not known.</summary>
+    public void CloseUnknown(ulong handle)
+    {
+        Retire(handle);
+        Schedule();
+    }
+
     /// <summary>The handle that is kept of an inode, now open again; false when there is none that would do.</summary>
-    public bool TryReopen(ulong ino, HandleFlags flags, Operation operation, out ulong handle, out FileNode? file) =>
-        _table.TryUnpark(ino, flags, operation.Unique, operation.Life, out handle, out file);
+    /// <param name="ino">The inode.</param>
+    /// <param name="flags">How a program opens it.</param>
+    /// <param name="operation">The program's request.</param>
+    /// <param name="handle">The handle.</param>
+    /// <param name="keepPages">Whether the kernel's pages of it are what the bytes are; else it drops them.</param>
+    public bool TryReopen(ulong ino, HandleFlags flags, Operation operation, out ulong handle, out bool keepPages)
+    {
+        keepPages = false;
+        if (!_table.TryUnpark(ino, flags, operation.Unique, operation.Life, out handle, out var file))
+        {
+            return false;
+        }
+
+        if (file is not null)
+        {
+            lock (file.Lock)
+            {
+                keepPages = file.PagesVersion > 0;
+                file.PagesVersion = keepPages ? file.PagesVersion : file.VersionAhead;
+                file.VersionAhead = 0;
+            }
+        }
+
+        return true;
+    }
 
     /// <summary>Another node, or a program here, needs the inode closed; if <paramref name="now"/>, the request goes out before this returns.</summary>
     public void Release(ulong ino, bool now = true)
@@ -115,6 +179,7 @@ public sealed class ClosedHandles : IDisposable
         lock (_lock)
         {
             _closing = [];
+            _briefly.Clear();
         }
     }
 
@@ -126,6 +191,17 @@ public sealed class ClosedHandles : IDisposable
         }
 
         _timer.Dispose();
+    }
+
+    private void DropOldest()
+    {
+        if (_table.ParkedCount > ParkedMax)
+        {
+            foreach (var old in _table.OldestParked(ParkedMax / 8))
+            {
+                Release(old, now: false);
+            }
+        }
     }
 
     /// <summary>Many at once go in few requests.</summary>
@@ -157,7 +233,7 @@ public sealed class ClosedHandles : IDisposable
     {
         lock (_lock)
         {
-            var dueMs = _closing.Count > 0 ? ClosingMs : _table.ParkedCount > 0 ? ParkedMs : 0;
+            var dueMs = _closing.Count + _briefly.Count > 0 ? ClosingMs : _table.ParkedCount > 0 ? ParkedMs : 0;
             if (!_disposed && dueMs > 0 && (_timedMs == 0 || dueMs < _timedMs))
             {
                 _timedMs = dueMs;
@@ -168,9 +244,17 @@ public sealed class ClosedHandles : IDisposable
 
     private void OnTimer()
     {
+        ulong[] briefly;
         lock (_lock)
         {
             _timedMs = 0;
+            briefly = [.. _briefly];
+            _briefly.Clear();
+        }
+
+        foreach (var ino in briefly)
+        {
+            Release(ino, now: false);
         }
 
         ReleaseBefore(_time.NowMs() - ParkedMs);

@@ -75,9 +75,11 @@ public sealed class FileFlusher(
         }
 
         var errno = await layouts.EnsureAsync(file, long.MaxValue);
+        var isUnknown = false;
         if (errno == Errno.OK)
         {
-            errno = await CommitAsync(file, segments, becomesQuiet ? CommitFlags.Quiet : CommitFlags.None);
+            var status = await CommitAsync(file, segments, becomesQuiet ? CommitFlags.Quiet : CommitFlags.None);
+            (errno, isUnknown) = (status.ToErrno(), IsUnknown(status));
         }
 
         // When the session has ended, its end writes off everything that was unflushed; when the daemon leaves, its successor writes it.
@@ -91,7 +93,7 @@ public sealed class FileFlusher(
                 }
             }
 
-            Discard(file, segments);
+            Discard(file, segments, isUnknown);
             file.Fail(errno, files.HandlesOf(file.Ino).Select(record => record.Handle));
         }
 
@@ -131,7 +133,11 @@ public sealed class FileFlusher(
             var flags = CommitFlags.Append | (killSuidgid ? CommitFlags.KillSuidgid : CommitFlags.None);
             var request = new CommitRequest(file.Ino, flags, (ulong)data.Length, [new Extent(0, (ulong)data.Length, blockId, 0, server)], default);
             var result = await AskToCommitAsync(operation, request);
-            grants.Return(reserve - (long)result.Value.ChargedBytes, file.Life);
+            if (!IsUnknown(result.Status))
+            {
+                grants.Return(reserve - (long)result.Value.ChargedBytes, file.Life);
+            }
+
             if (!result.IsOk)
             {
                 return (result.Errno, 0, 0);
@@ -195,7 +201,10 @@ public sealed class FileFlusher(
     }
 
     /// <summary>Drops unflushed bytes that nobody will read, or that could not be written.</summary>
-    public void Discard(FileNode file, IReadOnlyCollection<int>? segments = null)
+    /// <param name="file">The file.</param>
+    /// <param name="segments">Which; all by default.</param>
+    /// <param name="isUnknown">The server may have committed them: the quota that was reserved for them may be used, and is not in hand any more.</param>
+    public void Discard(FileNode file, IReadOnlyCollection<int>? segments = null, bool isUnknown = false)
     {
         lock (file.Lock)
         {
@@ -205,14 +214,21 @@ public sealed class FileFlusher(
             }
 
             segments ??= [.. file.Segments.Values.SelectMany(list => list)];
-            grants.Return(arena.ReservedBytes(segments));
+            if (!isUnknown)
+            {
+                grants.Return(arena.ReservedBytes(segments));
+            }
+
             file.Detach(segments);
         }
     }
 
+    /// <summary>Nobody has answered: the operation may have happened all the same.</summary>
+    private static bool IsUnknown(Status status) => status is Status.Unavailable or Status.Canceled;
+
     private static long RoundUpToPages(long bytes) => (bytes + Limits.PageSizeBytes - 1) / Limits.PageSizeBytes * Limits.PageSizeBytes;
 
-    private async ValueTask<Errno> CommitAsync(FileNode file, List<int> segments, CommitFlags lastly)
+    private async ValueTask<Status> CommitAsync(FileNode file, List<int> segments, CommitFlags lastly)
     {
         List<Piece> pieces;
         ulong end;
@@ -223,7 +239,7 @@ public sealed class FileFlusher(
         {
             if (file.IsEnded)
             {
-                return Errno.EIO;
+                return Status.StaleEpoch;
             }
 
             pieces = CollectPieces(file, segments, out end);
@@ -256,7 +272,7 @@ public sealed class FileFlusher(
         var status = await WriteBlocksAsync(file, pieces, extents);
         if (status != Status.OK)
         {
-            return status.ToErrno();
+            return status.ToErrno().ToStatus(); // the metadata server has heard of nothing
         }
 
         // All but the last commit keep their segments: a death in between commits the same bytes once more.
@@ -265,10 +281,10 @@ public sealed class FileFlusher(
             var part = extents.Skip(sent).Take(Limits.ExtentsPerMessageMax).ToArray();
             sent += part.Length;
             var last = sent == extents.Count;
-            var errno = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags | (last ? lastly : CommitFlags.None), last ? end : part[^1].End, part, default), time);
-            if (errno != Errno.OK || last)
+            status = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags | (last ? lastly : CommitFlags.None), last ? end : part[^1].End, part, default), time);
+            if (status != Status.OK || last)
             {
-                return errno;
+                return status;
             }
         }
     }
@@ -286,7 +302,7 @@ public sealed class FileFlusher(
         return result;
     }
 
-    private async ValueTask<Errno> SendCommitAsync(FileNode file, List<int> done, CommitRequest request, long time)
+    private async ValueTask<Status> SendCommitAsync(FileNode file, List<int> done, CommitRequest request, long time)
     {
         KillPoint.Hit("node.before-commit");
         var operation = session.BeginFor(file.Life);
@@ -295,14 +311,14 @@ public sealed class FileFlusher(
         KillPoint.Hit("node.after-commit");
         if (!result.IsOk)
         {
-            return result.Errno;
+            return result.Status;
         }
 
         lock (file.Lock)
         {
             if (file.IsEnded)
             {
-                return Errno.EIO;
+                return Status.StaleEpoch;
             }
 
             if ((request.Flags & CommitFlags.HasInline) != 0)
@@ -319,7 +335,7 @@ public sealed class FileFlusher(
             file.Detach(done);
         }
 
-        return Errno.OK;
+        return Status.OK;
     }
 
     /// <summary>The newest bytes of every dirty place, in file order; and, when an inline file outgrows its record, the inline bytes with them. Under the lock.</summary>

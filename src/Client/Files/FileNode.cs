@@ -47,6 +47,9 @@ public sealed class FileNode(ulong ino, ulong life, SegmentArena arena)
     /// <summary>The version of the file's bytes that the kernel's pages agree with (<see cref="InodeAttributes.DataVersion"/>); 0 when that is not known.</summary>
     public ulong PagesVersion;
 
+    /// <summary>The version of the bytes that <see cref="Layout"/> tells of, while no program has opened the file that was opened ahead; else 0.</summary>
+    public ulong VersionAhead;
+
     /// <summary>Where committed bytes are.</summary>
     public FileLayout Layout { get; } = new();
 

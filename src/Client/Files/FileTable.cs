@@ -1,4 +1,5 @@
 using EphemeralFs.Client.State;
+using EphemeralFs.Core;
 using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Files;
@@ -88,6 +89,20 @@ public sealed class FileTable
             _memory.Header.HandlesEnd = _free.End;
             handle = (++_memory.Header.NextSerial << IndexBits) | (uint)index;
             return true;
+        }
+    }
+
+    /// <summary>The server is going to be told of a reserved handle that no program has asked for yet. A successor closes it.</summary>
+    public void Announce(ulong handle, ulong openId)
+    {
+        lock (_lock)
+        {
+            ref var record = ref RecordOf(handle);
+            record.Ino = Ino.None;
+            record.OpenId = openId;
+            record.Unique = 0;
+            record.Flags = (ulong)HandleFlags.Closing;
+            Volatile.Write(ref record.Handle, handle);
         }
     }
 
@@ -257,12 +272,45 @@ public sealed class FileTable
         }
     }
 
+    /// <summary>An announced handle is open at the server: it is kept for the program that is expected. False when the file is open here, or kept, already.</summary>
+    /// <param name="handle">The handle.</param>
+    /// <param name="life">In which it was opened.</param>
+    /// <param name="layout">What the server answered.</param>
+    /// <param name="pagesVersion">What the kernel's pages of the file agree with, 0 when that is not known.</param>
+    /// <param name="nowMs">Milliseconds of the monotonic clock.</param>
+    public bool TryParkAhead(ulong handle, ulong life, in LayoutReply layout, ulong pagesVersion, long nowMs)
+    {
+        var ino = layout.Attributes.Ino;
+        lock (_lock)
+        {
+            ref var record = ref RecordOf(handle);
+            if (record.Handle != handle || life != _life || _files.ContainsKey(ino) || _parked.ContainsKey(ino))
+            {
+                return false;
+            }
+
+            var version = layout.Attributes.DataVersion;
+            var file = new FileNode(ino, life, _arena)
+            {
+                IsRegistered = true,
+                PagesVersion = pagesVersion == version ? version : 0,
+                VersionAhead = version,
+            };
+            file.Layout.Learn(0, layout);
+            file.Learn(layout.Attributes);
+            record.Ino = ino;
+            record.Flags = (ulong)HandleFlags.Parked;
+            _parked.Add(ino, new ParkedHandle(handle, file, nowMs));
+            return true;
+        }
+    }
+
     /// <summary>Opens a parked handle again, for a request that began in this life of the session.</summary>
     public bool TryUnpark(ulong ino, HandleFlags flags, ulong unique, ulong life, out ulong handle, out FileNode? file)
     {
         lock (_lock)
         {
-            if (life != _life || !_parked.TryGetValue(ino, out var parked) || parked.File is { Mode: not DataMode.Cached })
+            if (life != _life || !_parked.TryGetValue(ino, out var parked) || parked.File is { Mode: not DataMode.Cached } || _files.ContainsKey(ino))
             {
                 (handle, file) = (0, null);
                 return false;

@@ -7,10 +7,10 @@ using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Files;
 
-/// <summary>What a program does with open files: open, read, write, flush, close, and the calls that change where bytes are.</summary>
+/// <summary>What a program does with open files: read, write, flush, close, and the calls that change where bytes are. How they are opened: <see cref="FileOpener"/>.</summary>
 public sealed class OpenFiles(
-    MetadataSession session, GrantPool grants, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts,
-    Func<ulong, ValueTask> writeBackPages, AttributeCache attributes, KnownNames names, LostLog lost)
+    MetadataSession session, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts,
+    Func<ulong, ValueTask> writeBackPages, AttributeCache attributes, LostLog lost)
 {
     /// <summary>What the kernel's pages of closed files agree with.</summary>
     internal PageVersions Pages { get; } = new();
@@ -18,147 +18,14 @@ public sealed class OpenFiles(
     /// <summary>Where files of sessions that have ended were open, for what is still found to be lost of them.</summary>
     internal IReadOnlyDictionary<ulong, string> EndedPaths { get; set; } = new Dictionary<ulong, string>();
 
+    /// <summary>Files that are written through from now on, also those whose open is under way.</summary>
+    internal ThroughRecalls ThroughRecalls { get; } = new();
+
     /// <summary>Handles that programs have closed.</summary>
     internal ClosedHandles Closed { get; set; } = null!;
 
     /// <summary>The table of handles.</summary>
     public FileTable Table { get; } = table;
-
-    /// <summary>Opens a file or directory. <c>KeepPages</c>: what the kernel has cached of the file's bytes is what they are.</summary>
-    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenAsync(
-        Operation operation, ulong ino, HandleFlags flags, OpenFlags open)
-    {
-        if (operation.IsResent && Table.FindUnanswered(operation.Unique) is > 0 and var unanswered)
-        {
-            if (IsEnded(unanswered))
-            {
-                Table.Remove(unanswered);
-                return (Status.StaleEpoch, 0, default, false);
-            }
-
-            return await AnswerAgainAsync(unanswered);
-        }
-
-        if ((open & ~OpenFlags.Directory) == 0 && Closed.TryReopen(ino, flags, operation, out var reopened, out var read))
-        {
-            return (Status.OK, reopened, default, read is { PagesVersion: > 0 });
-        }
-
-        if (!Table.TryReserve(out var handle))
-        {
-            return (Errno.EMFILE.ToStatus(), 0, default, false);
-        }
-
-        List<int>? cut = null;
-        var known = Table.Find(ino);
-        if (known is not null && (open & OpenFlags.Truncate) != 0)
-        {
-            // What is unflushed now is cut by the server's truncation; later writes are not.
-            await known.Gate.WaitAsync();
-            lock (known.Lock)
-            {
-                cut = [.. known.Segments.Values.SelectMany(list => list)];
-            }
-        }
-
-        try
-        {
-            // Only cutting it changes the file.
-            var change = (open & OpenFlags.Truncate) != 0 ? attributes.Begin(ino) : default;
-            var question = attributes.Ask();
-            var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(ino, operation.Unique, open));
-            if ((open & OpenFlags.Truncate) != 0)
-            {
-                question = attributes.End(change);
-            }
-
-            if (result.IsOk)
-            {
-                attributes.Learn(question, result.Value.Attributes, result.Flags);
-            }
-
-            if (cut is not null && result.IsOk)
-            {
-                flusher.Discard(known!, cut);
-            }
-
-            return await OpenedAsync(operation, handle, flags, open, result);
-        }
-        finally
-        {
-            if (cut is not null)
-            {
-                known!.Gate.Release();
-            }
-        }
-    }
-
-    /// <summary>A predecessor opened the handle and did not say so.</summary>
-    private async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> AnswerAgainAsync(ulong handle)
-    {
-        if (!TryGetFile(handle, out _, out var file))
-        {
-            return (Status.OK, handle, default, false);
-        }
-
-        var errno = await EnsureRegisteredAsync(file);
-        return (errno.ToStatus(), handle, new OpenReply { Mode = file.Mode }, false);
-    }
-
-    /// <summary>Finds or makes a file and opens it.</summary>
-    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, LeaseOffer Lease)> CreateAsync(
-        Operation operation, ulong parent, ReadOnlyMemory<byte> name, uint mode, uint uid, uint gid, HandleFlags flags, OpenFlags open)
-    {
-        var (status, ino) = await grants.TakeInodeAsync();
-        if (status != Status.OK)
-        {
-            return (status, 0, default, LeaseOffer.None);
-        }
-
-        if (!Table.TryReserve(out var handle))
-        {
-            return (Errno.EMFILE.ToStatus(), 0, default, LeaseOffer.None);
-        }
-
-        names.MayChange(parent, name.Span);
-        var change = attributes.Begin(parent);
-        var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
-        var result = await session.MutateAsync<CreateRequest, CreateReply>(operation, request);
-        var question = attributes.End(change);
-        if (result.IsOk)
-        {
-            attributes.Learn(question, result.Value.File.Attributes, result.Flags);
-            attributes.Learn(question, result.Value.Parent, result.Flags);
-            names.Made(parent, name.Span, result.Value.File.Attributes.Ino, change.Offer, result.Flags);
-        }
-        else
-        {
-            names.MayChange(parent, name.Span);
-        }
-
-        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, new(result.Status, result.Value.File));
-        return (opened, handled, reply, change.Offer.With(result.Flags));
-    }
-
-    /// <summary>Makes a file without a name and opens it.</summary>
-    public async ValueTask<(Status Status, ulong Handle, OpenReply Reply)> TmpfileAsync(
-        Operation operation, ulong parent, uint mode, uint uid, uint gid, HandleFlags flags, OpenFlags open)
-    {
-        var (status, ino) = await grants.TakeInodeAsync();
-        if (status != Status.OK)
-        {
-            return (status, 0, default);
-        }
-
-        if (!Table.TryReserve(out var handle))
-        {
-            return (Errno.EMFILE.ToStatus(), 0, default);
-        }
-
-        var request = new TmpfileRequest(parent, ino, mode, uid, gid, operation.Unique, open);
-        var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, await session.MutateAsync<TmpfileRequest, OpenReply>(operation, request));
-        return (opened, handled, reply);
-    }
 
     /// <summary>Reads; fewer bytes than asked only at the end of the file.</summary>
     public async ValueTask<(Errno Errno, int Read)> ReadAsync(Operation operation, ulong handle, ulong offset, Memory<byte> target)
@@ -555,64 +422,9 @@ public sealed class OpenFiles(
         return status;
     }
 
-    private async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenedAsync(
-        Operation operation, ulong handle, HandleFlags flags, OpenFlags open, RpcResult<OpenReply> result)
-    {
-        if (operation.IsResent && Table.FindUnanswered(operation.Unique) is > 0 and var unanswered && (result.IsOk || IsEnded(unanswered)))
-        {
-            Table.Remove(unanswered);
-        }
-
-        if (!result.IsOk)
-        {
-            Table.Cancel(handle);
-            return (result.Status, 0, default, false);
-        }
-
-        var reply = result.Value;
-        var keepPages = false;
-        Closed.Release(reply.Attributes.Ino, now: false);
-        if (!Table.TryPublish(handle, reply.Attributes.Ino, operation.Unique, flags, operation.Life, out var file))
-        {
-            Table.Cancel(handle);
-            return (Status.StaleEpoch, 0, default, false);
-        }
-
-        if (file is not null)
-        {
-            var goThrough = false;
-            lock (file.Lock)
-            {
-                if (file.Handles == 1)
-                {
-                    file.PagesVersion = Pages.Take(file.Ino);
-                }
-
-                if (file.Layout.CoveredEnd == 0 || (open & OpenFlags.Truncate) != 0)
-                {
-                    file.Layout.Learn(0, reply.Layout);
-                }
-
-                file.Learn(reply.Attributes);
-                goThrough = reply.Mode == DataMode.Through && file.Mode == DataMode.Cached && file.SegmentCount > 0;
-                file.Mode = reply.Mode == DataMode.Through || file.Mode == DataMode.Through ? DataMode.Through : DataMode.Cached;
-                file.IsRegistered |= file.Handles == 1;
-                keepPages = file.Mode == DataMode.Cached && file.PagesVersion == reply.Attributes.DataVersion;
-                file.PagesVersion = file.Mode == DataMode.Cached ? reply.Attributes.DataVersion : 0;
-            }
-
-            if (goThrough)
-            {
-                await flusher.FlushAsync(file);
-            }
-        }
-
-        return (Status.OK, handle, reply, keepPages);
-    }
-
     /// <summary>After a daemon restart: tells the server of inherited handles again and learns how the data may be treated. After a silence: waits until it is
     /// sure that the session lives, but for pages (<paramref name="isPage"/>), which the kernel may write back because of the silence.</summary>
-    private async ValueTask<Errno> EnsureRegisteredAsync(FileNode file, bool isPage = false)
+    internal async ValueTask<Errno> EnsureRegisteredAsync(FileNode file, bool isPage = false)
     {
         if (!session.IsConfirmed && !isPage && await session.ConfirmAsync() is var status && status != Status.OK)
         {
@@ -697,7 +509,7 @@ public sealed class OpenFiles(
         }
     }
 
-    private bool TryGetFile(ulong handle, out HandleRecord record, out FileNode file)
+    internal bool TryGetFile(ulong handle, out HandleRecord record, out FileNode file)
     {
         file = null!;
         if (!Table.TryGet(handle, out record) || ((HandleFlags)record.Flags & (HandleFlags.Directory | HandleFlags.Ended)) != 0

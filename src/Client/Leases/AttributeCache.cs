@@ -56,14 +56,21 @@ public sealed class AttributeCache(LeaseTable leases, Func<int> leaseMs)
     /// <summary>Whether the attributes are known and leased.</summary>
     public bool IsLeased(ulong ino) => TryGet(ino, out _, out _);
 
+    /// <summary>Whether the inode was recalled, or this node has begun to change it, since a question about it went out.</summary>
+    public bool IsOvertaken(in Question question, ulong ino)
+    {
+        lock (_lock)
+        {
+            return IsOvertakenLocked(question, ino);
+        }
+    }
+
     /// <summary>Keeps what the server answered, if it may be kept.</summary>
     public void Learn(in Question question, in InodeAttributes attributes, FrameFlags granted)
     {
         lock (_lock)
         {
-            ref var stripe = ref StripeOf(attributes.Ino);
-            if ((granted & FrameFlags.AttributesLeased) == 0 || stripe.Changing > 0 || stripe.ChangedAt > question.Version
-                || leases.IsOvertaken(question.Offer, attributes.Ino))
+            if ((granted & FrameFlags.AttributesLeased) == 0 || IsOvertakenLocked(question, attributes.Ino))
             {
                 _inodes.Remove(attributes.Ino);
                 return;
@@ -138,6 +145,12 @@ public sealed class AttributeCache(LeaseTable leases, Func<int> leaseMs)
                 stripe.ChangedAt = version;
             }
         }
+    }
+
+    private bool IsOvertakenLocked(in Question question, ulong ino)
+    {
+        ref var stripe = ref StripeOf(ino);
+        return stripe.Changing > 0 || stripe.ChangedAt > question.Version || leases.IsOvertaken(question.Offer, ino);
     }
 
     private ref Stripe StripeOf(ulong ino) => ref _stripes[ino % Stripes];

@@ -61,7 +61,7 @@ public sealed class LeaseTable
             }
             else
             {
-                _names[(number, NameHash.Wide(name))] = new ToldName(untilMs, name);
+                _names[(number, NameHash.Wide(name))] = new ToldName(untilMs, name, Ino.None);
             }
         }
     }
@@ -147,17 +147,32 @@ public sealed class LeaseTable
         }
     }
 
-    /// <summary>A rename is about to be asked for: the kernel takes what it knows of a name along to the other one.</summary>
-    public void Move(ulong parent, ReadOnlySpan<byte> name)
+    /// <summary>A rename is about to be asked for: the kernel takes what it knows of a name along to the other one. What it takes the name for; <see cref="Ino.None"/> when that is not known.</summary>
+    public ulong Move(ulong parent, ReadOnlySpan<byte> name)
     {
         if (name.IsEmpty)
         {
-            return;
+            return Ino.None;
         }
 
         lock (_lock)
         {
-            SetName(parent, name, _time.NowMs() + Limits.KernelLeaseMs + Limits.LeaseAnswerMs);
+            var believed = _names.GetValueOrDefault((parent, NameHash.Wide(name))).Ino;
+            SetName(parent, name, _time.NowMs() + Limits.KernelLeaseMs + Limits.LeaseAnswerMs, believed);
+            return believed;
+        }
+    }
+
+    /// <summary>The kernel takes a name for another inode now, because of what it did itself; <see cref="Ino.None"/>: for what is not known here.</summary>
+    public void Believe(ulong parent, ReadOnlySpan<byte> name, ulong ino)
+    {
+        lock (_lock)
+        {
+            ref var told = ref CollectionsMarshal.GetValueRefOrNullRef(_names, (parent, NameHash.Wide(name)));
+            if (!System.Runtime.CompilerServices.Unsafe.IsNullRef(ref told))
+            {
+                told = told with { Ino = ino };
+            }
         }
     }
 
@@ -207,7 +222,18 @@ public sealed class LeaseTable
         return old.Close();
     }
 
-    private long TellName(in LeaseOffer offer, ulong parent, ReadOnlySpan<byte> name)
+    private long TellName(in LeaseOffer offer, ulong parent, ReadOnlySpan<byte> name, ulong ino)
+    {
+        var timeoutMs = TimeoutOf(offer, parent, name, ino);
+        if (timeoutMs == 0)
+        {
+            Believe(parent, name, ino);
+        }
+
+        return timeoutMs;
+    }
+
+    private long TimeoutOf(in LeaseOffer offer, ulong parent, ReadOnlySpan<byte> name, ulong ino)
     {
         var timeoutMs = (offer.Granted & FrameFlags.NamesSole) != 0 ? Math.Min(offer.MaxMs, _leaseMs())
             : (offer.Granted & FrameFlags.NamesShared) != 0 ? Math.Min(Limits.SharedNamesMs, Math.Min(offer.MaxMs, _leaseMs()))
@@ -225,19 +251,23 @@ public sealed class LeaseTable
                 return 0;
             }
 
-            SetName(parent, name, now + timeoutMs + LateMs);
+            SetName(parent, name, now + timeoutMs + LateMs, ino);
             _lastToldMs = now;
             return timeoutMs;
         }
     }
 
-    private void SetName(ulong parent, ReadOnlySpan<byte> name, long untilMs)
+    private void SetName(ulong parent, ReadOnlySpan<byte> name, long untilMs, ulong ino)
     {
         ref var told = ref CollectionsMarshal.GetValueRefOrAddDefault(_names, (parent, NameHash.Wide(name)), out _);
         if (told.UntilMs < untilMs)
         {
-            told = new ToldName(untilMs + RoundMs, told.Name ?? name.ToArray());
+            told = new ToldName(untilMs + RoundMs, told.Name ?? name.ToArray(), ino);
             _log.Add(told.UntilMs, parent, name);
+        }
+        else
+        {
+            told = told with { Ino = ino };
         }
     }
 
@@ -299,7 +329,7 @@ public sealed class LeaseTable
 
     private readonly record struct Told(long UntilMs, long ToldMs);
 
-    private readonly record struct ToldName(long UntilMs, byte[] Name);
+    private readonly record struct ToldName(long UntilMs, byte[] Name, ulong Ino);
 
     /// <summary>When to look for what has expired: from this number on, and not before this time.</summary>
     private readonly record struct Sweep(int AtCount, long NotBeforeMs);
@@ -318,8 +348,8 @@ public sealed class LeaseTable
             _offer = offer;
         }
 
-        /// <summary>For how many milliseconds the kernel may use a name of a directory, or that there is none.</summary>
-        public long NameMs(ulong parent, ReadOnlySpan<byte> name) => _table.TellName(_offer, parent, name);
+        /// <summary>For how many milliseconds the kernel may use a name of a directory for an inode; for <see cref="Ino.None"/>, that there is none.</summary>
+        public long NameMs(ulong parent, ReadOnlySpan<byte> name, ulong ino) => _table.TellName(_offer, parent, name, ino);
 
         /// <summary>For how many milliseconds it may use an inode's attributes.</summary>
         public long AttributesMs(ulong ino) => _table.TellAttributes(_offer, ino);

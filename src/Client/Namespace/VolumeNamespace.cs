@@ -8,12 +8,16 @@ using FileMode = EphemeralFs.Core.FileMode;
 namespace EphemeralFs.Client.Namespace;
 
 /// <summary>Names, attributes by name, links and extended attributes: one request of the metadata server each, unless the node has leased the answer.</summary>
-public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, OpenFiles files, LeaseTable leases, AttributeCache attributes, KnownNames names)
+public sealed class VolumeNamespace(
+    MetadataSession session, GrantPool grants, OpenFiles files, FileOpener opener, LeaseTable leases, AttributeCache attributes, KnownNames names, LookupIntents intents)
 {
     private readonly RemovedInodes _removed = new();
 
     /// <summary>Finds a name.</summary>
-    public async ValueTask<Found> LookupAsync(ulong parent, ReadOnlyMemory<byte> name)
+    /// <param name="parent">The directory.</param>
+    /// <param name="name">The name.</param>
+    /// <param name="unique">Of the kernel's request: the file may be opened with it. 0: it is not.</param>
+    public async ValueTask<Found> LookupAsync(ulong parent, ReadOnlyMemory<byte> name, ulong unique = 0)
     {
         if (names.TryFind(parent, name.Span, out var ino, out var lease))
         {
@@ -30,13 +34,22 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
 
         var asked = names.Ask();
         var question = attributes.Ask();
-        var result = await session.QueryAsync<LookupRequest, EntryReply>(new(parent, name));
+        var (result, ahead) = unique != 0 && intents.ExpectsOpen(parent)
+            ? await opener.LookupAsync(parent, name, unique)
+            : (await session.QueryAsync<LookupRequest, EntryReply>(new(parent, name)), default);
         if (result.IsOk || result.Status == Errno.ENOENT.ToStatus())
         {
             names.Learn(parent, name.Span, result.IsOk ? result.Value.Attributes.Ino : Ino.None, asked, result.Flags);
         }
 
-        return files.See(question, result);
+        var found = files.See(question, result);
+        if (result.IsOk && result.Value.Attributes.IsRegular)
+        {
+            intents.LookedUp(parent, result.Value.Attributes.Ino);
+            opener.KeepAhead(ahead, question);
+        }
+
+        return found;
     }
 
     /// <summary>Attributes of an inode, also of one that lost its last name while a program still refers to it.</summary>
@@ -129,17 +142,19 @@ public sealed class VolumeNamespace(MetadataSession session, GrantPool grants, O
     public async ValueTask<Status> RenameAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, ulong newParent, ReadOnlyMemory<byte> newName, uint flags)
     {
-        leases.Move(parent, name.Span);
-        leases.Move(newParent, newName.Span);
+        var believed = leases.Move(parent, name.Span);
+        var newBelieved = leases.Move(newParent, newName.Span);
         names.MayChange(parent, name.Span);
         names.MayChange(newParent, newName.Span);
         var change = attributes.Begin(parent, newParent);
-        var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags));
+        var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags, believed, newBelieved));
         var question = attributes.End(change);
         names.MayChange(parent, name.Span);
         names.MayChange(newParent, newName.Span);
         if (result.IsOk)
         {
+            leases.Believe(newParent, newName.Span, believed);
+            leases.Believe(parent, name.Span, flags == RenameRequest.Exchange ? newBelieved : Ino.None);
             attributes.Learn(question, result.Value.Parent, result.Flags);
             attributes.Learn(question, result.Value.NewParent, result.Flags);
             var moved = result.Value.Moved;

@@ -15,6 +15,11 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, Ti
         switch (call.Header.Opcode)
         {
             case Opcode.Recall when RpcCall.TryRead<RecallRequest>(head, out var recall):
+                if (recall.Action == RecallAction.GoThrough)
+                {
+                    volume.Files.ThroughRecalls.Note(recall.Ino);
+                }
+
                 volume.Files.Closed.Release(recall.Ino);
                 var file = volume.Files.Table.Find(recall.Ino);
                 if (file is null)

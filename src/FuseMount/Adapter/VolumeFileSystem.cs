@@ -35,7 +35,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
             return;
         }
 
-        var found = await self.Volume.Namespace.LookupAsync(r.NodeId, r.NameMemory);
+        var found = await self.Volume.Namespace.LookupAsync(r.NodeId, r.NameMemory, r.IsResent ? 0 : r.Unique);
         if (found.Status != Errno.ENOENT.ToStatus())
         {
             self.ReplyEntry(r, found, isVersioned: true);
@@ -43,7 +43,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
         }
 
         using var telling = self.Volume.Leases.Tell(found.Lease);
-        var nameMs = telling.NameMs(r.NodeId, r.Name);
+        var nameMs = telling.NameMs(r.NodeId, r.Name, Ino.None);
         if (nameMs > 0)
         {
             r.ReplyEntry(AttributeMapping.ToEntry(default, life: 0, nameMs));
@@ -262,7 +262,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
         using var telling = Volume.Leases.Tell(found.Lease);
         var attributesMs = telling.AttributesMs(found.Attributes.Ino);
         request.ReplyEntry(AttributeMapping.ToEntry(
-            found.Attributes, LifeOf(found.Attributes), telling.NameMs(request.NodeId, request.Name), isVersioned ? attributesMs : 0));
+            found.Attributes, LifeOf(found.Attributes), telling.NameMs(request.NodeId, request.Name, found.Attributes.Ino), isVersioned ? attributesMs : 0));
     }
 
     private static void ReplyXattr(FuseRequest request, Status status, ReadOnlyMemory<byte> value)

@@ -27,7 +27,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
         {
             var input = r.In<FuseOpenIn>();
             var kill = (input.OpenFlags & FuseOpenInFlags.KILL_SUIDGID) != 0;
-            var (status, handle, reply, keepPages) = await self.Volume.Files.OpenAsync(
+            var (status, handle, reply, keepPages) = await self.Volume.Opener.OpenAsync(
                 operation, r.NodeId, LinuxOpenFlags.ToHandle(input.Flags), LinuxOpenFlags.ToOpen(input.Flags, kill));
             await ForgetPrivilegesAsync(r, kill);
             ReplyOpen(r, status, handle, CachingOf(reply) | (keepPages ? FuseOpenFlags.KEEP_CACHE : FuseOpenFlags.None));
@@ -36,7 +36,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
 
     public override void OpenDir(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
-        var (status, handle, _, _) = await self.Volume.Files.OpenAsync(operation, r.NodeId, HandleFlags.Directory, OpenFlags.Directory);
+        var (status, handle, _, _) = await self.Volume.Opener.OpenAsync(operation, r.NodeId, HandleFlags.Directory, OpenFlags.Directory);
         ReplyOpen(r, status, handle, FuseOpenFlags.CACHE_DIR | (self.Volume.Names.KeepsListing(r.NodeId) ? FuseOpenFlags.KEEP_CACHE : FuseOpenFlags.None));
     });
 
@@ -50,16 +50,16 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
 
         var input = r.In<FuseCreateIn>();
         var kill = (input.OpenFlags & FuseOpenInFlags.KILL_SUIDGID) != 0;
-        var (status, handle, reply, lease) = await self.Volume.Files.CreateAsync(
+        var (status, handle, reply, lease) = await self.Volume.Opener.CreateAsync(
             operation, r.NodeId, r.NameMemory, input.Mode, r.Uid, r.Gid, LinuxOpenFlags.ToHandle(input.Flags), LinuxOpenFlags.ToOpen(input.Flags, kill));
         using var telling = self.Volume.Leases.Tell(lease);
-        self.ReplyCreate(r, status, handle, reply, status == Status.OK ? telling.NameMs(r.NodeId, r.Name) : 0);
+        self.ReplyCreate(r, status, handle, reply, status == Status.OK ? telling.NameMs(r.NodeId, r.Name, reply.Attributes.Ino) : 0);
     });
 
     public override void TmpFile(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
         var input = r.In<FuseCreateIn>();
-        var (status, handle, reply) = await self.Volume.Files.TmpfileAsync(
+        var (status, handle, reply) = await self.Volume.Opener.TmpfileAsync(
             operation, r.NodeId, input.Mode, r.Uid, r.Gid, LinuxOpenFlags.ToHandle(input.Flags), OpenFlags.Write);
         self.ReplyCreate(r, status, handle, reply, nameMs: 0);
     });
@@ -366,7 +366,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
         {
             var attributes = self.Volume.Files.Overlay(entry.Attributes, out var isSettled);
             var attributesMs = telling.AttributesMs(entry.Ino);
-            return AttributeMapping.ToEntry(attributes, self.LifeOf(attributes), telling.NameMs(directory, entry.Name.Span), isSettled ? attributesMs : 0);
+            return AttributeMapping.ToEntry(attributes, self.LifeOf(attributes), telling.NameMs(directory, entry.Name.Span, entry.Ino), isSettled ? attributesMs : 0);
         }
     }
 

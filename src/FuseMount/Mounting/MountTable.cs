@@ -29,6 +29,9 @@ public sealed record MountEntry(
 /// <summary>What is mounted where, as this process sees it (proc(5), <c>/proc/[pid]/mountinfo</c>).</summary>
 public static class MountTable
 {
+    /// <summary>The type of our file systems.</summary>
+    public const string FileSystemType = "fuse.ephemeralfs";
+
     private const string Path = "/proc/self/mountinfo";
 
     /// <summary>Reads the table, oldest mount first.</summary>

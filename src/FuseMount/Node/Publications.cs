@@ -15,8 +15,6 @@ namespace EphemeralFs.FuseMount.Node;
 /// <param name="logger">For what is cleaned up.</param>
 internal sealed class Publications(string directory, NodeHost node, ILogger logger)
 {
-    private const string Type = "fuse.ephemeralfs";
-
     private readonly string _directory = MountPaths.Resolve(directory); // as the mount table has it
 
     /// <summary>One call for a volume at a time.</summary>
@@ -141,7 +139,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     /// <summary>Where volumes are published, and what is wrong there.</summary>
     public PublishedVolume[] All(string volume) =>
         [
-            .. (volume.Length == 0 ? MountTable.Read().Where(static entry => entry.Type == Type) : MountTable.Find(Type, volume))
+            .. (volume.Length == 0 ? MountTable.Read().Where(static entry => entry.Type == MountTable.FileSystemType) : MountTable.Find(MountTable.FileSystemType, volume))
                 .Where(entry => entry.MountPoint != MountPointOf(entry.Source)
                     && node.IsMountOf(entry.Device, MountPointOf(entry.Source)))
                 .Select(entry => new PublishedVolume(entry.Source, entry.MountPoint, IsReadOnly(entry), node.ProblemOf(MountPointOf(entry.Source)))),
@@ -150,14 +148,14 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     /// <summary>Takes away mounts that no target uses any more: a daemon may have been killed between the two, or with its keeper.</summary>
     public async Task CleanUpAsync()
     {
-        foreach (var volume in MountTable.Read().Where(entry => entry.Type == Type && entry.MountPoint == MountPointOf(entry.Source)).Select(entry => entry.Source).Distinct())
+        foreach (var volume in MountTable.Read().Where(entry => entry.Type == MountTable.FileSystemType && entry.MountPoint == MountPointOf(entry.Source)).Select(entry => entry.Source).Distinct())
         {
             using var held = await _locks.LockAsync(volume);
             await UnmountUnusedAsync(volume);
         }
     }
 
-    private static bool IsOf(MountEntry entry, string volume) => entry.Type == Type && entry.Source == volume;
+    private static bool IsOf(MountEntry entry, string volume) => entry.Type == MountTable.FileSystemType && entry.Source == volume;
 
     private static bool IsReadOnly(MountEntry entry) => entry.Options.Split(',').Contains("ro", StringComparer.Ordinal);
 
@@ -219,7 +217,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     private async Task UnmountUnusedAsync(string volume)
     {
         var mountPoint = MountPointOf(volume);
-        if (MountTable.Find(Type, volume).Any(entry => entry.MountPoint != mountPoint && node.IsMountOf(entry.Device, mountPoint)))
+        if (MountTable.Find(MountTable.FileSystemType, volume).Any(entry => entry.MountPoint != mountPoint && node.IsMountOf(entry.Device, mountPoint)))
         {
             return;
         }

@@ -53,6 +53,7 @@ public static class OperationTable
         new Row<RmdirRequest, NameReply>(RmdirRequest.Opcode, true, Rmdir.Apply),
         new Row<RenameRequest, RenameReply>(RenameRequest.Opcode, true, Rename.Apply, Conflicts.Rename),
         new Row<LinkRequest, NameReply>(LinkRequest.Opcode, true, Link.Apply),
+        new Row<OpenNameRequest, OpenNameReply>(OpenNameRequest.Opcode, true, OpenName.Apply),
         new Row<OpenRequest, OpenReply>(OpenRequest.Opcode, true, Open.Apply, Conflicts.Open),
         new Row<CloseRequest, Empty>(CloseRequest.Opcode, true, Close.Apply),
         new Row<CommitRequest, CommitReply>(CommitRequest.Opcode, true, Commit.Apply, Conflicts.Commit),

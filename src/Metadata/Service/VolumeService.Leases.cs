@@ -172,7 +172,7 @@ internal sealed partial class VolumeService
     {
         var session = forget.Session;
         var result = await peer.CallAsync<ForgetRequest, Empty>(
-            forget.Request, new CallHeader(session.State.Id, session.State.Epoch), timeoutMs: _options.SessionTimeoutMs);
+            forget.Request, new CallHeader(session.State.Id, session.State.Epoch), timeoutMs: AcknowledgementDeadlineMs);
         lock (_lock)
         {
             try
@@ -187,9 +187,9 @@ internal sealed partial class VolumeService
                 {
                     Forgotten(forget);
                 }
-                else if (peer.IsConnected)
+                else if (result.Status is not (Status.Unavailable or Status.Canceled))
                 {
-                    EndSession(session, "did not acknowledge that it forgot names");
+                    EndSession(session, $"could not forget names: {result.Status}");
                 }
                 else if (session.Peer is { IsConnected: true })
                 {

@@ -172,7 +172,7 @@ internal sealed partial class VolumeService
     private async Task RecallAsync(PendingRecall recall, RpcPeer peer, uint epoch)
     {
         var result = await peer.CallAsync<RecallRequest, Empty>(
-            new RecallRequest(recall.Ino, recall.Action), new CallHeader(recall.Session, epoch), timeoutMs: _options.SessionTimeoutMs);
+            new RecallRequest(recall.Ino, recall.Action), new CallHeader(recall.Session, epoch), timeoutMs: AcknowledgementDeadlineMs);
         lock (_lock)
         {
             try
@@ -185,11 +185,7 @@ internal sealed partial class VolumeService
                 if (result.Status is Status.Unavailable or Status.Canceled)
                 {
                     recall.SentOn = null;
-                    if (peer.IsConnected && _sessions.TryGetValue(recall.Session, out var silent))
-                    {
-                        EndSession(silent, "did not acknowledge a recall");
-                    }
-                    else if (_sessions.TryGetValue(recall.Session, out var back) && back.Peer is { IsConnected: true })
+                    if (_sessions.TryGetValue(recall.Session, out var back) && back.Peer is { IsConnected: true })
                     {
                         _recallOutbox.Enqueue(recall);
                     }
@@ -301,7 +297,8 @@ internal sealed partial class VolumeService
 
     private async Task RecallGrantAsync(SessionRuntime session)
     {
-        var result = session.Peer is { } peer
+        var peer = session.Peer;
+        var result = peer is not null
             ? await peer.CallAsync<RecallGrantRequest, RecallGrantReply>(
                 default, new CallHeader(session.State.Id, session.State.Epoch), timeoutMs: _options.GrantRecallTimeoutMs)
             : new RpcResult<RecallGrantReply>(Status.Unavailable, default);
@@ -315,7 +312,9 @@ internal sealed partial class VolumeService
                 }
 
                 session.GrantRecall = null;
-                var bytes = result.IsOk ? Math.Min(result.Value.Bytes, session.State.GrantBytes) : 0;
+
+                // An answer of a daemon whose successor has been told already what is granted counts no more.
+                var bytes = result.IsOk && session.Peer == peer ? Math.Min(result.Value.Bytes, session.State.GrantBytes) : 0;
                 if (bytes > 0)
                 {
                     ReturnGrant.Take(_state, session.State, bytes);

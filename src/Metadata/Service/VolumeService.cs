@@ -72,6 +72,9 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
 
     private long NowMs => _options.Time.NowMs();
 
+    /// <summary>A session that has not acknowledged until then was ended before (<see cref="Tick"/>).</summary>
+    private int AcknowledgementDeadlineMs => 2 * (_options.SessionTimeoutMs + _options.SessionMarginMs);
+
     /// <summary>A request of a session of this volume.</summary>
     public void Handle(in RpcCall call, OperationRow row, ReadOnlyMemory<byte> head)
     {
@@ -208,7 +211,8 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         }
     }
 
-    /// <summary>Ends sessions that were not heard of for the time-out and a margin, or that do not acknowledge a recall.</summary>
+    /// <summary>Ends sessions that were not heard of for the time-out and a margin; when there are none, the one that owes the oldest acknowledgement of a recall for that long.</summary>
+    /// <remarks>Only that one: a kernel may be unable to forget a page until a write is answered, which waits for the acknowledgement of another session.</remarks>
     public void Tick()
     {
         lock (_lock)
@@ -216,14 +220,15 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
             try
             {
                 var limit = NowMs - _options.SessionTimeoutMs - _options.SessionMarginMs;
-                HashSet<ulong> overdue =
-                [
-                    .. _recalls.All.Where(r => r.CreatedMs < limit).Select(r => r.Session),
-                    .. _sessions.Values.Where(s => s.Forgets.Any(f => f.CreatedMs < limit)).Select(s => s.State.Id),
-                ];
-                foreach (var session in _sessions.Values.Where(s => s.LastSeenMs < limit || overdue.Contains(s.State.Id)).ToArray())
+                SessionRuntime[] silent = [.. _sessions.Values.Where(s => s.LastSeenMs < limit)];
+                foreach (var session in silent)
                 {
-                    EndSession(session, overdue.Contains(session.State.Id) ? "did not acknowledge a recall" : "expired");
+                    EndSession(session, "expired");
+                }
+
+                if (silent.Length == 0 && FindOverdue(limit) is { } overdue)
+                {
+                    EndSession(overdue, "did not acknowledge a recall");
                 }
             }
             catch (Exception e)
@@ -233,6 +238,26 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         }
 
         SendRecalls();
+    }
+
+    /// <summary>The session that owes the oldest acknowledgement, if that was to be given before <paramref name="limitMs"/>.</summary>
+    private SessionRuntime? FindOverdue(long limitMs)
+    {
+        var (owed, oldestMs) = (0UL, limitMs);
+        foreach (var recall in _recalls.All)
+        {
+            (owed, oldestMs) = recall.CreatedMs < oldestMs ? (recall.Session, recall.CreatedMs) : (owed, oldestMs);
+        }
+
+        foreach (var session in _sessions.Values)
+        {
+            foreach (var forget in session.Forgets)
+            {
+                (owed, oldestMs) = forget.CreatedMs < oldestMs ? (session.State.Id, forget.CreatedMs) : (owed, oldestMs);
+            }
+        }
+
+        return _sessions.GetValueOrDefault(owed);
     }
 
     /// <summary>Changes the quota; the same one again is nothing.</summary>
@@ -379,6 +404,12 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
             if (parked.Header.Sequence == sequence)
             {
                 parked.Call = call;
+                if (parked.Stage == ParkedStage.AfterApply)
+                {
+                    // Who asks again may be another daemon than the one that obeyed the recalls since it was applied.
+                    parked.Lease = FrameFlags.None;
+                }
+
                 return;
             }
 
@@ -479,7 +510,7 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         JournalLostFlock(row, head, session);
         session.RecordFailure(header.Slot, header.Sequence, status);
         Unpark(parked);
-        Fail(parked?.Call ?? call, status);
+        Fail(parked?.Call ?? call, status, Lease(session));
     }
 
     /// <summary>The operation is applied and journaled: answers it, at once or when others have forgotten what they cache.</summary>

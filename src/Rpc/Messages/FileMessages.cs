@@ -87,6 +87,42 @@ public readonly record struct OpenRequest(ulong Ino, ulong Handle, OpenFlags Fla
     public static OpenRequest Read(ref WireReader r) => new(r.U64(), r.U64(), (OpenFlags)r.U32());
 }
 
+/// <summary>
+/// Finds a name; a regular file that nobody writes, and that the session has not open, is opened for reading at the same time. A slot operation.
+/// </summary>
+/// <param name="Parent">Directory.</param>
+/// <param name="Name">The name.</param>
+/// <param name="Handle">Chosen by the node, unique in the session.</param>
+public readonly record struct OpenNameRequest(ulong Parent, ReadOnlyMemory<byte> Name, ulong Handle)
+    : IRequest<OpenNameRequest, OpenNameReply>
+{
+    public static Opcode Opcode => Opcode.OpenName;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U64(Parent);
+        w.Bytes(Name);
+        w.U64(Handle);
+    }
+
+    public static OpenNameRequest Read(ref WireReader r) => new(r.U64(), r.Bytes(Limits.NameOnWireMaxBytes), r.U64());
+}
+
+/// <summary>The inode of a name.</summary>
+/// <param name="IsOpen">Whether the handle was registered: the layout is that of the file as at open. Else it is empty.</param>
+/// <param name="Layout">The attributes, and where the bytes are.</param>
+public readonly record struct OpenNameReply(bool IsOpen, LayoutReply Layout)
+    : IWireMessage<OpenNameReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.Bool(IsOpen);
+        Layout.Write(ref w);
+    }
+
+    public static OpenNameReply Read(ref WireReader r) => new(r.Bool(), LayoutReply.Read(ref r));
+}
+
 /// <summary>Finds or makes a regular file and registers an open handle. A slot operation.</summary>
 /// <param name="Parent">Directory.</param>
 /// <param name="NewIno">A number from the session's grant.</param>

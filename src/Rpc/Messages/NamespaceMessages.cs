@@ -260,12 +260,16 @@ public readonly record struct RmdirRequest(ulong Parent, ReadOnlyMemory<byte> Na
 /// <param name="NewParent">New directory.</param>
 /// <param name="NewName">New name.</param>
 /// <param name="Flags">RENAME_NOREPLACE 1, RENAME_EXCHANGE 2; others give EINVAL.</param>
+/// <param name="Believed">What the node's kernel takes the old name for, whose entry it moves as it is; 0 when that is not known. ESTALE when it is something else.</param>
+/// <param name="NewBelieved">The same of the new name, which counts with RENAME_EXCHANGE.</param>
 public readonly record struct RenameRequest(
     ulong Parent,
     ReadOnlyMemory<byte> Name,
     ulong NewParent,
     ReadOnlyMemory<byte> NewName,
-    uint Flags)
+    uint Flags,
+    ulong Believed = Ino.None,
+    ulong NewBelieved = Ino.None)
     : IRequest<RenameRequest, RenameReply>
 {
     /// <summary>RENAME_NOREPLACE.</summary>
@@ -283,6 +287,8 @@ public readonly record struct RenameRequest(
         w.U64(NewParent);
         w.Bytes(NewName);
         w.U32(Flags);
+        w.U64(Believed);
+        w.U64(NewBelieved);
     }
 
     public static RenameRequest Read(ref WireReader r) => new(
@@ -290,7 +296,9 @@ public readonly record struct RenameRequest(
         r.Bytes(Limits.NameOnWireMaxBytes),
         r.U64(),
         r.Bytes(Limits.NameOnWireMaxBytes),
-        r.U32());
+        r.U32(),
+        r.U64(),
+        r.U64());
 }
 
 /// <summary>What a rename moved and replaced.</summary>

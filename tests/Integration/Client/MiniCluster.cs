@@ -160,7 +160,7 @@ internal sealed class TestNode : IKernelCache, IDisposable
 
     public async Task<ulong> Create(string name, HandleFlags flags = HandleFlags.Write)
     {
-        var (status, handle, _, _) = await Do(o => Files.CreateAsync(o, Ino.Root, Bytes(name), 0x81A4, 0, 0, flags, OpenFlags.Write));
+        var (status, handle, _, _) = await Do(o => Volume.Opener.CreateAsync(o, Ino.Root, Bytes(name), 0x81A4, 0, 0, flags, OpenFlags.Write));
         Assert.Equal(Status.OK, status);
         return handle;
     }
@@ -170,7 +170,7 @@ internal sealed class TestNode : IKernelCache, IDisposable
         var (status, attributes, _) = await Volume.Namespace.LookupAsync(Ino.Root, Bytes(name));
         Assert.Equal(Status.OK, status);
         var open = (flags & HandleFlags.Write) != 0 ? OpenFlags.Write : OpenFlags.None;
-        var (opened, handle, _, _) = await Do(o => Files.OpenAsync(o, attributes.Ino, flags, open));
+        var (opened, handle, _, _) = await Do(o => Volume.Opener.OpenAsync(o, attributes.Ino, flags, open));
         Assert.Equal(Status.OK, opened);
         return handle;
     }

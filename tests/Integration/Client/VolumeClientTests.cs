@@ -201,7 +201,7 @@ public sealed class VolumeClientTests
     {
         using var cluster = new MiniCluster();
         using var a = cluster.NewNode("a");
-        var (status, handle, reply) = await a.Do(o => a.Files.TmpfileAsync(o, Ino.Root, 0x81A4, 0, 0, HandleFlags.Write, OpenFlags.Write));
+        var (status, handle, reply) = await a.Do(o => a.Volume.Opener.TmpfileAsync(o, Ino.Root, 0x81A4, 0, 0, HandleFlags.Write, OpenFlags.Write));
         Assert.Equal(Status.OK, status);
         await a.Write(handle, 0, Random(100_000));
         Assert.Equal(Errno.OK, await a.Files.SyncAsync(handle));

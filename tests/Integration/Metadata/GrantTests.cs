@@ -43,6 +43,29 @@ public class GrantTests : MetadataFixture
         Assert.Equal(10 * Page, (await other.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(20 * Page, 0, 0)).WaitAsync(Patience)).Value.Bytes);
     }
 
+    /// <summary>The successor was told what is granted when it took over: it counts with that.</summary>
+    [Fact]
+    public async Task What_a_dead_daemon_gave_back_counts_no_more_when_its_successor_has_taken_over()
+    {
+        var rich = await NodeAsync("rich");
+        var poor = await NodeAsync("poor");
+        Assert.Equal(10 * Page, (await rich.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(20 * Page, 0, 0))).Value.Bytes);
+        using var asked = new ManualResetEventSlim();
+        using var answered = new ManualResetEventSlim();
+        rich.GiveBack = () =>
+        {
+            asked.Set();
+            answered.Wait();
+            return 10 * Page;
+        };
+        var acquiring = poor.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(Page, 0, 0));
+        await Task.Run(() => Assert.True(asked.Wait(Patience)));
+        var successor = Track(await rich.ResumeAsync());
+        answered.Set();
+        Assert.Equal(0UL, (await acquiring.WaitAsync(Patience)).Value.Bytes);
+        Assert.Equal(10 * Page, (await successor.ReadAsync<StatFsRequest, StatFsReply>(default)).Value.GrantedBytes);
+    }
+
     [Fact]
     public async Task Space_is_allocated_out_of_the_sessions_own_unused_grant_too()
     {

@@ -170,6 +170,26 @@ public class LeaseTests : MetadataFixture
         Assert.Equal(2, _b.Forgets.Count);
     }
 
+    /// <summary>The recalls that have come since the operation was applied were obeyed by the daemon that asked first, which may be dead.</summary>
+    [Fact]
+    public async Task Who_asks_again_for_what_was_applied_before_may_cache_nothing_of_the_answer()
+    {
+        await LookupAsync(_b, "d/f");
+        var gate = new TaskCompletionSource();
+        _b.BeforeForgotten = gate.Task;
+        var request = new SetAttrRequest(_inos["d/f"], SetAttrFields.Mode, 0x180, 0, 0, 0, 0, 0);
+        var first = _a.CallAsync<SetAttrRequest, EntryReply>(request);
+        await _b.RecallCame.WaitAsync().WaitAsync(Patience);
+        var successor = Track(await _a.ResumeAsync());
+        var again = successor.SendAsync<SetAttrRequest, EntryReply>(request, 0, successor.LastSequence(0));
+        await successor.ReadAsync<StatFsRequest, StatFsReply>(default); // so that it has come
+        gate.SetResult();
+        var result = await again.WaitAsync(Patience);
+        Assert.Equal((Status.OK, FrameFlags.None), (result.Status, result.Flags & All));
+        _a.Dispose();
+        await first;
+    }
+
     [Fact]
     public async Task After_a_restart_changes_are_answered_when_the_others_have_forgotten_everything()
     {

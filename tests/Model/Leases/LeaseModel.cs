@@ -476,7 +476,7 @@ internal sealed class LeaseModel : ILogger, IDisposable
     private void Pause(SimulatedNode node, long us)
     {
         Simulation.Note($"{node.Name} is stopped for {us / 1000} ms");
-        node.Daemon.Actor.PausedUntilUs = Simulation.NowUs + us;
+        node.Daemon.Actor.PausedUntilUs = Math.Max(node.Daemon.Actor.PausedUntilUs, Simulation.NowUs + us); // a shorter stop does not end a longer one
         Disturbed(us);
     }
 

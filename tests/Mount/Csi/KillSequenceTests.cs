@@ -23,10 +23,6 @@ public sealed class KillSequenceTests(ITestOutputHelper output)
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
 
-    private static int Seed => int.Parse(
-        Environment.GetEnvironmentVariable("EPHEMERALFS_SEED") is { Length: > 0 } text ? text : (Environment.TickCount & int.MaxValue).ToString(CultureInfo.InvariantCulture),
-        CultureInfo.InvariantCulture);
-
     [Fact]
     public Task A_few_random_sequences() => RunAsync(4);
 
@@ -36,8 +32,7 @@ public sealed class KillSequenceTests(ITestOutputHelper output)
 
     private async Task RunAsync(int sequences)
     {
-        int seed = Seed;
-        output.WriteLine($"EPHEMERALFS_SEED={seed}");
+        int seed = Seed.Choose(output);
         using var csi = new CsiCluster();
         var run = new Run(csi, new Random(seed));
         try

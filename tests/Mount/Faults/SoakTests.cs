@@ -33,10 +33,6 @@ public sealed class SoakTests(ITestOutputHelper output)
     private static readonly (string Workload, bool OnSecond)[] Some =
         [("fio-psync", true), ("tar", false), ("git", true), (Workload.SqliteOfTwoNodes, false), ("names", true)];
 
-    private static int Seed => int.Parse(
-        Environment.GetEnvironmentVariable("EPHEMERALFS_SEED") is { Length: > 0 } text ? text : (Environment.TickCount & int.MaxValue).ToString(CultureInfo.InvariantCulture),
-        CultureInfo.InvariantCulture);
-
     [Fact]
     public void A_seed_repeats_its_faults()
     {
@@ -53,19 +49,19 @@ public sealed class SoakTests(ITestOutputHelper output)
     }
 
     [Fact]
-    public void A_few_faults_at_random() => Run(Some, Seed, (faults, _) => faults == 6, killsAtLeast: 1);
+    public void A_few_faults_at_random() => Run(Some, (faults, _) => faults == 6, killsAtLeast: 1);
 
     [Fact]
     [Trait("Category", "Soak")]
     public void Faults_at_random_for_an_hour()
     {
         double seconds = double.Parse(Environment.GetEnvironmentVariable("EPHEMERALFS_SOAK_SECONDS") ?? "3600", CultureInfo.InvariantCulture);
-        Run(Everything, Seed, (_, clock) => clock.TotalSeconds >= seconds, killsAtLeast: (int)(KillsInAnHour * seconds / 3600));
+        Run(Everything, (_, clock) => clock.TotalSeconds >= seconds, killsAtLeast: (int)(KillsInAnHour * seconds / 3600));
     }
 
-    private void Run((string Workload, bool OnSecond)[] workloads, int seed, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
+    private void Run((string Workload, bool OnSecond)[] workloads, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
     {
-        output.WriteLine($"EPHEMERALFS_SEED={seed}");
+        int seed = Seed.Choose(output);
         using var cluster = new SoakCluster();
         try
         {
@@ -78,7 +74,7 @@ public sealed class SoakTests(ITestOutputHelper output)
         }
     }
 
-    private void Run(SoakCluster cluster, (string Workload, bool OnSecond)[] workloads, int seed, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
+    private void Run(SoakCluster cluster, (string Workload, bool OnSecond)[] workloads, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
     {
         string usage = cluster.Usage();
         var inFlight = new List<int>();

@@ -178,7 +178,7 @@ public sealed class KnownNamesTests : IDisposable
         _time.Advance(Limits.LeaseMs - 100);
         Assert.True(_names.TryFind(Directory, "a"u8, out _, out var lease));
         using var telling = _leases.Tell(lease);
-        Assert.Equal(100, telling.NameMs(Directory, "a"u8));
+        Assert.Equal(100, telling.NameMs(Directory, "a"u8, 100));
     }
 
     private string Find(string name) => !_names.TryFind(Directory, Bytes(name), out var ino, out _) ? Unknown

@@ -24,19 +24,19 @@ public sealed class LeaseTableTests : IDisposable
     {
         using (var telling = _table.Tell(_table.Ask().With(Sole)))
         {
-            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory, "a"u8, File));
             Assert.Equal(Limits.KernelLeaseMs, telling.AttributesMs(File));
         }
 
         using (var telling = _table.Tell(_table.Ask().With(FrameFlags.NamesShared)))
         {
-            Assert.Equal(Limits.SharedNamesMs, telling.NameMs(Directory, "b"u8));
+            Assert.Equal(Limits.SharedNamesMs, telling.NameMs(Directory, "b"u8, File));
             Assert.Equal(0, telling.AttributesMs(9));
         }
 
         using (var telling = _table.Tell(LeaseOffer.None))
         {
-            Assert.Equal(0, telling.NameMs(Directory, "c"u8));
+            Assert.Equal(0, telling.NameMs(Directory, "c"u8, File));
         }
 
         Assert.True(_table.MayUse(File) && _table.IsOnItsWay(File));
@@ -54,14 +54,14 @@ public sealed class LeaseTableTests : IDisposable
         Assert.True(_table.BeginRecall([], [File]).IsCompleted);
         using (var telling = _table.Tell(name))
         {
-            Assert.Equal(0, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(0, telling.NameMs(Directory, "a"u8, File));
             Assert.Equal(0, telling.AttributesMs(File));
-            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory + 2, "a"u8));
+            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory + 2, "a"u8, File));
         }
 
         using (var telling = _table.Tell(attributes))
         {
-            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory, "a"u8));
+            Assert.Equal(Limits.KernelLeaseMs, telling.NameMs(Directory, "a"u8, File));
             Assert.Equal(0, telling.AttributesMs(File));
         }
 
@@ -91,7 +91,7 @@ public sealed class LeaseTableTests : IDisposable
     {
         var old = _table.Ask().With(Sole) with { AskedMs = Environment.TickCount64 - Limits.LeaseAnswerMs - 1 };
         using var telling = _table.Tell(old);
-        Assert.Equal((0, 0), (telling.NameMs(Directory, "a"u8), telling.AttributesMs(File)));
+        Assert.Equal((0, 0), (telling.NameMs(Directory, "a"u8, File), telling.AttributesMs(File)));
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public sealed class LeaseTableTests : IDisposable
     {
         using (var telling = _table.Tell(_table.Ask().With(Sole)))
         {
-            telling.NameMs(Directory, "a"u8);
+            telling.NameMs(Directory, "a"u8, File);
             telling.AttributesMs(File);
         }
 
@@ -127,10 +127,10 @@ public sealed class LeaseTableTests : IDisposable
             // Names of every length, so that the ring ends in a gap of every size.
             for (var i = 0; i < 100_000; i++)
             {
-                telling.NameMs(Directory, System.Text.Encoding.ASCII.GetBytes(new string('n', i % 200) + i));
+                telling.NameMs(Directory, System.Text.Encoding.ASCII.GetBytes(new string('n', i % 200) + i), File);
             }
 
-            telling.NameMs(Directory, "last"u8);
+            telling.NameMs(Directory, "last"u8, File);
         }
 
         var successor = Successor();
@@ -148,9 +148,9 @@ public sealed class LeaseTableTests : IDisposable
     {
         using (var telling = _table.Tell(_table.Ask().With(Sole)))
         {
-            telling.NameMs(Directory, "a"u8);
-            telling.NameMs(Directory, "b"u8);
-            telling.NameMs(Directory, "a"u8);
+            telling.NameMs(Directory, "a"u8, File);
+            telling.NameMs(Directory, "b"u8, File);
+            telling.NameMs(Directory, "a"u8, File);
             telling.AttributesMs(File);
         }
 
@@ -161,6 +161,29 @@ public sealed class LeaseTableTests : IDisposable
     }
 
     [Fact]
+    public void What_the_kernel_takes_a_name_for_is_what_it_was_told_last()
+    {
+        Assert.Equal(0UL, _table.Move(Directory, "a"u8)); // nothing was told
+        var offer = _table.Ask().With(FrameFlags.NamesSole);
+        using (var telling = _table.Tell(offer))
+        {
+            telling.NameMs(Directory, "a"u8, File);
+            telling.NameMs(Directory, "b"u8, File + 1);
+        }
+
+        Assert.Equal((File, File + 1), (_table.Move(Directory, "a"u8), _table.Move(Directory, "b"u8)));
+        _table.Believe(Directory, "b"u8, File);
+        _table.Believe(Directory, "a"u8, 0);
+        Assert.Equal((0UL, File), (_table.Move(Directory, "a"u8), _table.Move(Directory, "b"u8)));
+        using (var telling = _table.Tell(LeaseOffer.None))
+        {
+            Assert.Equal(0, telling.NameMs(Directory, "b"u8, File + 2)); // without a time-out
+        }
+
+        Assert.Equal(File + 2, _table.Move(Directory, "b"u8));
+    }
+
+    [Fact]
     public void Memory_is_bounded_and_what_does_not_fit_is_told_without()
     {
         using var telling = _table.Tell(_table.Ask().With(Sole));
@@ -168,7 +191,7 @@ public sealed class LeaseTableTests : IDisposable
         for (ulong ino = 1; ino <= 300_000; ino++)
         {
             told += telling.AttributesMs(ino) > 0 ? 1 : 0;
-            told += telling.NameMs(Directory, BitConverter.GetBytes(ino)) > 0 ? 1 : 0;
+            told += telling.NameMs(Directory, BitConverter.GetBytes(ino), ino) > 0 ? 1 : 0;
         }
 
         Assert.Equal(1 << 19, told);

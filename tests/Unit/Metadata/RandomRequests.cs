@@ -14,7 +14,7 @@ internal sealed class RandomRequests(Random random)
     private ulong _handles;
 
     /// <summary>A request for a session, and its opcode.</summary>
-    public (Opcode Opcode, byte[] Head) Next(VolumeState state, SessionState session) => random.Next(28) switch
+    public (Opcode Opcode, byte[] Head) Next(VolumeState state, SessionState session) => random.Next(29) switch
     {
         0 or 1 => Encode<AcquireGrantRequest, AcquireGrantReply>(
             new((ulong)random.Next(10) * 4096, (uint)random.Next(20), (uint)random.Next(20))),
@@ -29,6 +29,7 @@ internal sealed class RandomRequests(Random random)
         13 or 14 => Encode<RenameRequest, RenameReply>(new(Directory(state), Name(), Directory(state), Name(), (uint)random.Next(3))),
         15 => Encode<LinkRequest, NameReply>(new(Any(state), Directory(state), Name())),
         16 => Encode<OpenRequest, OpenReply>(new(Any(state), ++_handles, (OpenFlags)random.Next(32))),
+        27 => Encode<OpenNameRequest, OpenNameReply>(new(Directory(state), Name(), ++_handles)),
         17 or 18 => Encode<CloseRequest, Empty>(new(session.Handles.Count == 0 ? 0 : session.Handles.Keys.ElementAt(random.Next(session.Handles.Count)))),
         19 or 20 or 21 => Commit(state, session),
         22 => Encode<FallocateRequest, EntryReply>(new(

@@ -1,4 +1,5 @@
 using EphemeralFs.Core;
+using EphemeralFs.Metadata.Namespace.Operations;
 using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Tests.Unit.Metadata;
@@ -9,6 +10,23 @@ public class RenameTests
     private const uint NoReplace = 1;
     private const uint Exchange = 2;
     private readonly TestVolume _v = new();
+
+    /// <summary>The caller's kernel moves its entries as they are: what it has been wrong about it looks up again.</summary>
+    [Fact]
+    public void A_kernel_that_is_wrong_about_a_name_is_told_so()
+    {
+        var a = _v.File(Root, "a");
+        var b = _v.File(Root, "b");
+        Assert.Equal(Errno.ESTALE.ToStatus(), Try(0, b, 0));
+        Assert.Equal(Errno.ESTALE.ToStatus(), Try(Exchange, a, a));
+        Assert.Equal((a, b), (_v.InoOf(Root, "a"), _v.InoOf(Root, "b")));
+        Assert.Equal(Status.OK, Try(Exchange, a, b));
+        Assert.Equal(Status.OK, Try(0, b, b)); // what is replaced may be anything
+        Assert.Equal(b, _v.InoOf(Root, "b"));
+
+        Status Try(uint flags, ulong believed, ulong newBelieved) => Rename.Apply(
+            _v.State, _v.Begin(), new RenameRequest(Root, TestVolume.Name("a"), Root, TestVolume.Name("b"), flags, believed, newBelieved), out _);
+    }
 
     [Fact]
     public void Moves_a_file_and_touches_both_directories_and_the_file()

@@ -10,7 +10,21 @@ public static class Lookup
     public static Status Apply(VolumeState v, OpContext c, in LookupRequest q, out EntryReply r)
     {
         r = default;
-        var status = v.Find(q.Parent, out var parent);
+        var status = Find(v, c, q.Parent, q.Name.Span, out var inode);
+        if (status == Status.OK)
+        {
+            c.Tell(inode);
+            r = new EntryReply(inode.Attributes);
+        }
+
+        return status;
+    }
+
+    /// <summary>The inode of a name, or why there is none; tells of the name.</summary>
+    internal static Status Find(VolumeState v, OpContext c, ulong directory, ReadOnlySpan<byte> name, out Inode inode)
+    {
+        inode = null!;
+        var status = v.Find(directory, out var parent);
         if (status != Status.OK)
         {
             return status;
@@ -21,7 +35,6 @@ public static class Lookup
             return Errno.ENOTDIR.ToStatus();
         }
 
-        var name = q.Name.Span;
         if (name.Length > Limits.NameMaxBytes)
         {
             return Errno.ENAMETOOLONG.ToStatus();
@@ -38,13 +51,12 @@ public static class Lookup
             c.TellNames(parent);
         }
 
-        if (ino == Ino.None || v.Inodes.Find(ino) is not { } inode)
+        if (ino == Ino.None || v.Inodes.Find(ino) is not { } found)
         {
             return Errno.ENOENT.ToStatus();
         }
 
-        c.Tell(inode);
-        r = new EntryReply(inode.Attributes);
+        inode = found;
         return Status.OK;
     }
 }

@@ -6,7 +6,7 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 /// <summary>rename(2) and renameat2(2) with RENAME_NOREPLACE and RENAME_EXCHANGE.</summary>
 public static class Rename
 {
-    /// <summary>Checks in the order of the kernel's <c>do_renameat2</c> and <c>vfs_rename</c>, so that the same error wins when several apply.</summary>
+    /// <summary>Checks in the order of the kernel's <c>do_renameat2</c> and <c>vfs_rename</c>, so that the same error wins when several apply; ESTALE when a kernel has been wrong about a name.</summary>
     public static Status Apply(VolumeState v, OpContext c, in RenameRequest q, out RenameReply r)
     {
         r = default;
@@ -83,6 +83,11 @@ public static class Rename
 
         var target = v.Inodes.Find(newParent.Directory.Find(q.NewName.Span));
         move = new Parts(oldParent, newParent, source, target);
+        if (IsOther(q.Believed, source) || (q.Flags == RenameRequest.Exchange && target is not null && IsOther(q.NewBelieved, target)))
+        {
+            return Errno.ESTALE.ToStatus(); // the kernel looks both names up again and repeats
+        }
+
         if (target is not null && q.Flags == RenameRequest.NoReplace)
         {
             return Errno.EEXIST.ToStatus();
@@ -156,6 +161,8 @@ public static class Rename
         Reparent(c, move.Source, move.OldParent, q.Name.Span, move.NewParent);
         Reparent(c, target, move.NewParent, q.NewName.Span, move.OldParent);
     }
+
+    private static bool IsOther(ulong believed, Inode inode) => believed != Ino.None && believed != inode.Ino;
 
     /// <summary>A name that stays names another inode.</summary>
     private static void Replace(OpContext c, Inode directory, ReadOnlySpan<byte> name, Inode inode)
