@@ -54,7 +54,7 @@ public sealed class VolumeClient : IDisposable
         Files.Closed = new ClosedHandles(Session, table, Attributes, Files.Pages, _work, time);
         var intents = new LookupIntents();
         Opener = new FileOpener(Session, Grants, table, _flusher, Files, Attributes, Names, intents);
-        Namespace = new VolumeNamespace(Session, Grants, Files, Opener, Leases, Attributes, Names, intents);
+        Namespace = new VolumeNamespace(Session, Grants, Files, Opener, Leases, Attributes, Names, intents, kernel);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
 

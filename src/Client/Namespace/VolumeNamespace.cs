@@ -9,7 +9,8 @@ namespace EphemeralFs.Client.Namespace;
 
 /// <summary>Names, attributes by name, links and extended attributes: one request of the metadata server each, unless the node has leased the answer.</summary>
 public sealed class VolumeNamespace(
-    MetadataSession session, GrantPool grants, OpenFiles files, FileOpener opener, LeaseTable leases, AttributeCache attributes, KnownNames names, LookupIntents intents)
+    MetadataSession session, GrantPool grants, OpenFiles files, FileOpener opener, LeaseTable leases, AttributeCache attributes, KnownNames names, LookupIntents intents,
+    IKernelCache kernel)
 {
     private readonly RemovedInodes _removed = new();
 
@@ -159,6 +160,11 @@ public sealed class VolumeNamespace(
             attributes.Learn(question, result.Value.NewParent, result.Flags);
             var moved = result.Value.Moved;
             attributes.Forget([moved.Ino, result.Value.Replaced.Ino]);
+            await ExpireAsync(moved.Ino);
+            if (flags == RenameRequest.Exchange)
+            {
+                await ExpireAsync(result.Value.Replaced.Ino);
+            }
 
             // A file that has other names keeps this one when it is renamed to one of them.
             if (flags != RenameRequest.Exchange && (moved.IsDirectory || moved.Nlink == 1))
@@ -278,6 +284,12 @@ public sealed class VolumeNamespace(
 
     /// <summary>The kernel refers to the inode no more.</summary>
     public void Forget(ulong ino) => _removed.Remove(ino);
+
+    /// <summary>
+    /// The time of an inode's last change has moved, and the kernel is not told what it is. It asks, but an older answer that is still on its way through
+    /// another program would then count as a newer one (fuse_update_ctime in fs/fuse/dir.c raises no version).
+    /// </summary>
+    private ValueTask ExpireAsync(ulong ino) => leases.IsOnItsWay(ino) ? kernel.RecallAttributesAsync(ino) : default;
 
     private static bool IsGone(Status status) => status.ToErrno() is Errno.ENOENT or Errno.ESTALE;
 

@@ -74,7 +74,7 @@ public sealed class SoakTests(ITestOutputHelper output)
         }
     }
 
-    private void Run(SoakCluster cluster, (string Workload, bool OnSecond)[] workloads, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
+    private void Run(SoakCluster cluster, (string Workload, bool OnSecond)[] workloads, int seed, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
     {
         string usage = cluster.Usage();
         var inFlight = new List<int>();
