@@ -16,13 +16,13 @@ public sealed class NodeClient(Endpoint socket, string root) : IDisposable
     private readonly RpcClient _client = new(socket);
 
     /// <summary>Makes a volume appear at a directory.</summary>
-    /// <param name="volume">Volume name.</param>
+    /// <param name="volume">The volume.</param>
     /// <param name="target">Where.</param>
     /// <param name="options">Of mount(8), separated by commas.</param>
     /// <param name="group">Group of the root directory, or negative.</param>
     /// <param name="cancellation">Ends the waiting, not the work.</param>
-    public async Task PublishAsync(string volume, string target, string options, long group, CancellationToken cancellation) =>
-        await CallAsync<PublishRequest, Empty>(new(volume, target, options, group, root), $"target_path {target}", cancellation).ConfigureAwait(false);
+    public async Task PublishAsync(VolumeStatus volume, string target, string options, long group, CancellationToken cancellation) =>
+        await CallAsync<PublishRequest, Empty>(new(volume.Name, target, options, group, root, volume.MetadataEndpoint, volume.Hints), $"target_path {target}", cancellation).ConfigureAwait(false);
 
     /// <summary>Takes a volume away from a directory, and the directory too.</summary>
     public async Task UnpublishAsync(string volume, string target, CancellationToken cancellation) =>

@@ -102,11 +102,10 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var name = CsiNames.OfId(id);
         using var pending = _pending.Begin(name);
         var isInline = request.VolumeContext.TryGetValue(EphemeralKey, out var ephemeral) && ephemeral == "true";
-        if (isInline)
-        {
-            await MakeInlineAsync(name, id, request, cancellation).ConfigureAwait(false);
-        }
-        else if (await cluster.FindAsync(name, cancellation).ConfigureAwait(false) is not { } volume || CsiLabels.Is(volume, CsiLabels.Snapshot))
+        var found = isInline
+            ? await MakeInlineAsync(name, id, request, cancellation).ConfigureAwait(false)
+            : await cluster.FindAsync(name, cancellation).ConfigureAwait(false);
+        if (found is not { } volume || CsiLabels.Is(volume, CsiLabels.Snapshot))
         {
             throw new GrpcException(GrpcStatusCode.NotFound, $"volume_id '{id}': there is no such volume");
         }
@@ -120,7 +119,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
 
         try
         {
-            await node.PublishAsync(name, target, string.Join(',', [.. capability.Mount.MountFlags, isReadOnly ? "ro" : "rw"]), group, cancellation).ConfigureAwait(false);
+            await node.PublishAsync(volume, target, string.Join(',', [.. capability.Mount.MountFlags, isReadOnly ? "ro" : "rw"]), group, cancellation).ConfigureAwait(false);
         }
         catch (GrpcException) when (isInline)
         {
@@ -200,11 +199,11 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
             : throw new GrpcException(GrpcStatusCode.NotFound, $"volume_path '{path}': volume {id} is not published there");
     }
 
-    private async Task MakeInlineAsync(string name, string id, NodePublishVolumeRequest request, CancellationToken cancellation)
+    private async Task<VolumeStatus> MakeInlineAsync(string name, string id, NodePublishVolumeRequest request, CancellationToken cancellation)
     {
         var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.VolumeContext), "volume_context (volumeAttributes of the pod)");
         Label[] labels = [new(CsiLabels.Kind, CsiLabels.Inline), new(CsiLabels.Name, id), new(CsiLabels.Node, options.Node)];
-        _ = await cluster.AddAsync(new(name, wish.LimitBytes, wish.LimitInodes, wish.Hints.ToString(), labels), cancellation).ConfigureAwait(false)
+        return await cluster.AddAsync(new(name, wish.LimitBytes, wish.LimitInodes, wish.Hints.ToString(), labels), cancellation).ConfigureAwait(false)
             ?? throw new GrpcException(GrpcStatusCode.AlreadyExists, $"volume_id '{id}': there is a volume of that id with other attributes");
     }
 

@@ -178,23 +178,30 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     }
 
     /// <summary>Mounts a volume; on failure the text says why and what to do.</summary>
-    public async Task<(Status Status, MountStatus Reply, string Error)> MountAsync(MountRequest request)
+    /// <param name="request">What and where.</param>
+    /// <param name="metadataEndpoint">Where the volume is, for who knows; else the controller is asked.</param>
+    /// <param name="hints">The hints of the volume, for who knows where it is.</param>
+    public async Task<(Status Status, MountStatus Reply, string Error)> MountAsync(MountRequest request, string metadataEndpoint = "", string hints = "")
     {
         using var held = await _directories.LockAsync(request.Directory);
         try
         {
-            var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: _options.DeadlineMs);
-            if (!volumes.IsOk || volumes.Value.Volumes.Length == 0)
+            if (metadataEndpoint.Length == 0)
             {
-                var status = volumes.IsOk ? Status.NoSuchVolume : volumes.Status;
-                return (status, default, status == Status.NoSuchVolume
-                    ? $"volume '{request.Volume}' does not exist; create it with: ephemeralfs volume create {request.Volume}"
-                    : $"the controller at {_options.ControllerEndpoint} does not answer: {status}");
+                var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: _options.DeadlineMs);
+                if (!volumes.IsOk || volumes.Value.Volumes is not [var volume])
+                {
+                    var status = volumes.IsOk ? Status.NoSuchVolume : volumes.Status;
+                    return (status, default, status == Status.NoSuchVolume
+                        ? $"volume '{request.Volume}' does not exist; create it with: ephemeralfs volume create {request.Volume}"
+                        : $"the controller at {_options.ControllerEndpoint} does not answer: {status}");
+                }
+
+                (metadataEndpoint, hints) = (volume.MetadataEndpoint, volume.Hints);
             }
 
-            var volume = volumes.Value.Volumes[0];
-            var mount = await MountedVolume.MountAsync(request, volume.MetadataEndpoint, _options, _storage, _logger);
-            mount.Follow(volume.Hints);
+            var mount = await MountedVolume.MountAsync(request, metadataEndpoint, _options, _storage, _logger);
+            mount.Follow(hints);
             if (_keeper is not null)
             {
                 await _keeper.PutAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Serialize(), mount.Descriptors);

@@ -68,7 +68,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             return (Errno.ENOENT.ToStatus(), $"the directory {Path.GetDirectoryName(target)} does not exist");
         }
 
-        var (status, error) = await MountAsync(request.Volume);
+        var (status, error) = await MountAsync(request.Volume, request.MetadataEndpoint, request.Hints);
         if (status != Status.OK)
         {
             return (status, error);
@@ -181,7 +181,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
 
     private string MountPointOf(string volume) => Path.Combine(_directory, volume);
 
-    private async Task<(Status Status, string Error)> MountAsync(string volume)
+    private async Task<(Status Status, string Error)> MountAsync(string volume, string metadataEndpoint, string hints)
     {
         var mountPoint = MountPointOf(volume);
         if (node.IsMounted(mountPoint))
@@ -205,7 +205,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         }
 
         // What a target must not have is said of the target. Pods with user namespaces map it.
-        var (status, _, error) = await node.MountAsync(new MountRequest(volume, mountPoint, "suid,dev,exec,allow_other,idmap,nonempty"));
+        var (status, _, error) = await node.MountAsync(new MountRequest(volume, mountPoint, "suid,dev,exec,allow_other,idmap,nonempty"), metadataEndpoint, hints);
         if (status != Status.OK)
         {
             _ = RemoveDirectory(mountPoint);

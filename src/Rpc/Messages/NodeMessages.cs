@@ -75,7 +75,9 @@ public readonly record struct NodeStatusReply(string Node, uint Incarnation, Mou
 /// <param name="Options">Comma-separated: ro, nosuid, nodev, noexec, noatime and their opposites.</param>
 /// <param name="Group">Group that the root directory is given to, with the right to write; negative: nothing is changed.</param>
 /// <param name="Root">Below this directory no part of <paramref name="Target"/> is a symbolic link; empty: no part at all.</param>
-public readonly record struct PublishRequest(string Volume, string Target, string Options, long Group, string Root)
+/// <param name="MetadataEndpoint">Where the volume is, as the controller has just said; empty: the node asks.</param>
+/// <param name="Hints">With <paramref name="MetadataEndpoint"/>: the hints of the volume.</param>
+public readonly record struct PublishRequest(string Volume, string Target, string Options, long Group, string Root, string MetadataEndpoint = "", string Hints = "")
     : IRequest<PublishRequest, Empty>
 {
     public static Opcode Opcode => Opcode.Publish;
@@ -87,9 +89,11 @@ public readonly record struct PublishRequest(string Volume, string Target, strin
         w.Text(Options);
         w.I64(Group);
         w.Text(Root);
+        w.Text(MetadataEndpoint);
+        w.Text(Hints);
     }
 
-    public static PublishRequest Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Text(1024), r.I64(), r.Text(4096));
+    public static PublishRequest Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Text(1024), r.I64(), r.Text(4096), r.Text(255), r.Text(4096));
 }
 
 /// <summary>Takes a volume away from a directory, and the directory too. What is not there is success.</summary>
