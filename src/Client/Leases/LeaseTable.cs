@@ -147,24 +147,19 @@ public sealed class LeaseTable
         }
     }
 
-    /// <summary>
-    /// A rename is about to be asked for: the kernel takes what it knows of a name along to the other one, and uses it there no longer than it would have here.
-    /// </summary>
-    /// <returns>What it takes each of them for; <see cref="Ino.None"/> when that is not known.</returns>
-    public (ulong Believed, ulong NewBelieved) Move(ulong parent, ReadOnlySpan<byte> name, ulong newParent, ReadOnlySpan<byte> newName)
+    /// <summary>A rename is about to be asked for: the kernel takes what it knows of a name along to the other one. What it takes the name for; <see cref="Ino.None"/> when that is not known.</summary>
+    public ulong Move(ulong parent, ReadOnlySpan<byte> name)
     {
+        if (name.IsEmpty)
+        {
+            return Ino.None;
+        }
+
         lock (_lock)
         {
-            var told = _names.GetValueOrDefault((parent, NameHash.Wide(name)));
-            var newTold = _names.GetValueOrDefault((newParent, NameHash.Wide(newName)));
-            var untilMs = Math.Max(_unknownUntilMs, Math.Max(told.UntilMs, newTold.UntilMs));
-            if (untilMs > _time.NowMs() && !name.IsEmpty && !newName.IsEmpty)
-            {
-                SetName(parent, name, untilMs, told.Ino);
-                SetName(newParent, newName, untilMs, newTold.Ino);
-            }
-
-            return (told.Ino, newTold.Ino);
+            var believed = _names.GetValueOrDefault((parent, NameHash.Wide(name))).Ino;
+            SetName(parent, name, _time.NowMs() + Limits.KernelLeaseMs + Limits.LeaseAnswerMs, believed);
+            return believed;
         }
     }
 

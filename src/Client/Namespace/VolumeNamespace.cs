@@ -143,7 +143,8 @@ public sealed class VolumeNamespace(
     public async ValueTask<Status> RenameAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, ulong newParent, ReadOnlyMemory<byte> newName, uint flags)
     {
-        var (believed, newBelieved) = leases.Move(parent, name.Span, newParent, newName.Span);
+        var believed = leases.Move(parent, name.Span);
+        var newBelieved = leases.Move(newParent, newName.Span);
         names.MayChange(parent, name.Span);
         names.MayChange(newParent, newName.Span);
         var change = attributes.Begin(parent, newParent);

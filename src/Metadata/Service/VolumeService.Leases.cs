@@ -185,11 +185,6 @@ internal sealed partial class VolumeService
                 forget.SentOn = null;
                 if (result.IsOk)
                 {
-                    foreach (var (directory, _) in forget.Request.Names)
-                    {
-                        _contention.Waited(directory, NowMs - forget.CreatedMs, NowMs);
-                    }
-
                     Forgotten(forget);
                 }
                 else if (result.Status is not (Status.Unavailable or Status.Canceled))
