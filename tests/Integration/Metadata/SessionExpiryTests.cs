@@ -50,33 +50,6 @@ public class SessionExpiryTests : MetadataFixture
         never.SetResult();
     }
 
-    /// <summary>A node may be unable to acknowledge until another one has: that one was asked before, and is ended first.</summary>
-    [Fact]
-    public async Task Of_two_that_do_not_acknowledge_the_one_that_was_asked_first_is_ended()
-    {
-        var mute = await NodeAsync("mute");
-        var waiting = await NodeAsync("waiting");
-        var other = await NodeAsync("other");
-        using Renewal first = new(mute), second = new(waiting), third = new(other);
-        var never = new TaskCompletionSource();
-        mute.BeforeAcknowledge = _ => never.Task;
-        var f = (await mute.CreateAsync("f")).Value.Attributes.Ino;
-        var g = (await waiting.CreateAsync("g")).Value.Attributes.Ino;
-
-        // Its own write waits for the mute one, and its acknowledgement for its write.
-        var opening = waiting.OpenFileAsync(f, OpenFlags.Write, slot: 1);
-        await mute.RecallCame.WaitAsync().WaitAsync(Patience);
-        waiting.BeforeAcknowledge = async _ => await opening;
-        var asked = Environment.TickCount64;
-        await UntilAsync(() => Environment.TickCount64 > asked + 1, "the next one is asked later, in milliseconds");
-        var opened = await other.OpenFileAsync(g, OpenFlags.Write).WaitAsync(Patience);
-        Assert.Equal(Status.OK, (await opening).Status);
-        Assert.Equal((Status.OK, DataMode.Through), (opened.Status, opened.Value.Mode));
-        Assert.Equal(Status.UnknownSession, (await mute.ReadAsync<StatFsRequest, StatFsReply>(default)).Status);
-        Assert.Equal(Status.OK, (await waiting.ReadAsync<StatFsRequest, StatFsReply>(default)).Status);
-        never.SetResult();
-    }
-
     /// <summary>What was prepared while the session lived comes too late, whoever holds the file and the locks by then.</summary>
     [Fact]
     public async Task Nothing_of_a_session_that_has_ended_is_accepted()
