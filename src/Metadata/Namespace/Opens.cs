@@ -118,7 +118,8 @@ public static class Opens
         return true;
     }
 
-    private static bool AnyWriter(ReadOnlySpan<Opener> openers)
+    /// <summary>Whether somebody may write now.</summary>
+    internal static bool AnyWriter(ReadOnlySpan<Opener> openers)
     {
         foreach (ref readonly var opener in openers)
         {

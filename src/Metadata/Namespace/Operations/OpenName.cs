@@ -32,19 +32,6 @@ public static class OpenName
         return status;
     }
 
-    private static bool IsInTheWay(SessionState session, Inode inode)
-    {
-        if (inode.Extras is { OpenerCount: > 0 } extras)
-        {
-            foreach (ref readonly var opener in extras.Openers)
-            {
-                if (opener.IsWriting || opener.Session == session.Id)
-                {
-                    return true;
-                }
-            }
-        }
-
-        return false;
-    }
+    private static bool IsInTheWay(SessionState session, Inode inode) =>
+        inode.Extras is { OpenerCount: > 0 } extras && (extras.IndexOf(session.Id) >= 0 || Opens.AnyWriter(extras.Openers));
 }
