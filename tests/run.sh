@@ -158,6 +158,11 @@ for file in "$results"/*.broken; do
     [[ -f $file ]] && broken "$(<"$file")"
 done
 
+# Once more at the end, where who looks at the last lines sees them.
+for file in "$results"/*.trx; do
+    [[ -f $file ]] && grep -o '<UnitTestResult [^>]*outcome="Failed"[^>]*>' "$file" | sed -n 's/.* testName="\([^"]*\)".*/FAILED: \1/p'
+done
+
 left=$(our_processes)
 if [[ -n $left ]]; then
     broken $'processes were left running:\n'"$left"

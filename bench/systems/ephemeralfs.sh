@@ -28,6 +28,10 @@ pids() {
 stop() {
     [[ -d $SCRATCH/state ]] || return 0
     is_mounted "$SCRATCH/b" && timeout 20 "$PROGRAM" umount "$SCRATCH/b" --state "$SCRATCH/state" > "$SCRATCH/umount.log" 2>&1 < /dev/null
+    stop_cluster
+}
+
+stop_cluster() {
     timeout 30 "$PROGRAM" down --state "$SCRATCH/state" > "$SCRATCH/down.log" 2>&1 < /dev/null
     local role pid
     pids | while read -r role pid; do

@@ -46,15 +46,16 @@ public sealed class VolumeClient : IDisposable
         _arena = new SegmentArena(memory);
         Session.TakenOver = granted => Grants.TakeOver(granted, _arena.InheritedReservedBytes);
         var table = new FileTable(memory, _arena);
-        var layouts = new LayoutLoader(Session);
-        _flusher = new FileFlusher(Session, _arena, Grants, blocks, Placement, layouts, table, Attributes, Lost, _work);
+        var layouts = new LayoutLoader(Session, table.Recalls);
+        Creates = Session.Deferred = new DeferredCreates(Session, memory, table, Attributes, Names, Lost, _work, time);
+        _flusher = new FileFlusher(Session, _arena, Grants, blocks, Placement, layouts, table, Creates, Lost, _work);
         var reader = new FileReader(_arena, blocks, layouts);
         var writer = new FileWriter(_arena, Grants, layouts, _flusher);
-        Files = new OpenFiles(Session, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Lost);
+        Files = new OpenFiles(Session, table, reader, writer, _flusher, layouts, kernel.InvalidateAsync, Attributes, Creates, Lost);
         Files.Closed = new ClosedHandles(Session, table, Attributes, Files.Pages, _work, time);
         var intents = new LookupIntents();
-        Opener = new FileOpener(Session, Grants, table, _flusher, Files, Attributes, Names, intents);
-        Namespace = new VolumeNamespace(Session, Grants, Files, Opener, Leases, Attributes, Names, intents, kernel);
+        Opener = new FileOpener(Session, Grants, table, _flusher, Files, Attributes, Names, intents, Creates);
+        Namespace = new VolumeNamespace(Session, Grants, Files, Opener, Leases, Attributes, Names, intents, Creates, kernel, time);
         Locks = new VolumeLocks(Session, memory.IsInherited);
     }
 
@@ -75,6 +76,9 @@ public sealed class VolumeClient : IDisposable
 
     /// <summary>Names of which the node knows what they are.</summary>
     public KnownNames Names { get; }
+
+    /// <summary>Files that the server has not heard of.</summary>
+    public DeferredCreates Creates { get; }
 
     /// <summary>Open files.</summary>
     public OpenFiles Files { get; }
@@ -105,11 +109,20 @@ public sealed class VolumeClient : IDisposable
         return status;
     }
 
+    /// <summary>Commits everything that is unflushed on the mount.</summary>
+    public async ValueTask<Errno> SyncAsync()
+    {
+        var errno = await Files.FlushAllAsync();
+        var sent = (await Creates.SendAllAsync()).ToErrno(); // also what was closed while the server was away
+        return errno != Errno.OK ? errno : sent;
+    }
+
     /// <summary>Commits what is unflushed and ends the session.</summary>
     public async ValueTask<Errno> CloseAsync()
     {
-        var errno = await Files.FlushAllAsync();
+        var errno = await SyncAsync();
         Files.Closed.Dispose();
+        Creates.Dispose();
         await Session.CloseAsync();
         return errno;
     }
@@ -118,6 +131,7 @@ public sealed class VolumeClient : IDisposable
     public void Dispose()
     {
         Files.Closed.Dispose();
+        Creates.Dispose();
         Session.Dispose();
         _work.Stop();
     }
@@ -143,6 +157,12 @@ public sealed class VolumeClient : IDisposable
                 lost.Add(new LostFile(Clock.NowNs(), file.Ino, bytes, LostReason.SessionEnded, paths.GetValueOrDefault(file.Ino, "")));
                 Lost.Add(lost[^1]);
             });
+        }
+
+        foreach (var ino in Creates.EndSession().Except(lost.Select(file => file.Ino)))
+        {
+            lost.Add(new LostFile(Clock.NowNs(), ino, 0, LostReason.SessionEnded, paths.GetValueOrDefault(ino, "")));
+            Lost.Add(lost[^1]);
         }
 
         Grants.EndSession();

@@ -55,6 +55,39 @@ public record struct InodeAttributes
     /// <summary>What else a node wants to know without asking.</summary>
     public InodeFlags Flags;
 
+    /// <summary>Attributes of a new inode.</summary>
+    public static InodeAttributes New(ulong ino, uint mode, uint uid, uint gid, uint rdev, long timeNs) => new()
+    {
+        Ino = ino,
+        Generation = 1,
+        Mode = mode,
+        Nlink = 1,
+        Uid = uid,
+        Gid = gid,
+        Rdev = rdev,
+        AtimeNs = timeNs,
+        MtimeNs = timeNs,
+        CtimeNs = timeNs,
+        BtimeNs = timeNs,
+        DataVersion = 1,
+    };
+
+    /// <summary>Attributes of a new inode in a directory: in a set-group-ID directory it gets the directory's group, and a directory the bit too.</summary>
+    public static InodeAttributes NewIn(in InodeAttributes parent, ulong ino, uint mode, uint uid, uint gid, uint rdev, long timeNs)
+    {
+        mode &= FileMode.TypeMask | FileMode.PermissionMask;
+        if ((parent.Mode & FileMode.SetGid) != 0)
+        {
+            gid = parent.Gid;
+            if ((mode & FileMode.TypeMask) == FileMode.Directory)
+            {
+                mode |= FileMode.SetGid;
+            }
+        }
+
+        return New(ino, mode, uid, gid, rdev, timeNs);
+    }
+
     public readonly bool IsDirectory => (Mode & FileMode.TypeMask) == FileMode.Directory;
     public readonly bool IsRegular => (Mode & FileMode.TypeMask) == FileMode.Regular;
     public readonly bool IsSymlink => (Mode & FileMode.TypeMask) == FileMode.Symlink;

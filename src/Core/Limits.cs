@@ -36,6 +36,9 @@ public static class Limits
     /// <summary>Largest file: the kernel's MAX_LFS_FILESIZE.</summary>
     public const ulong FileMaxBytes = long.MaxValue;
 
+    /// <summary>Most files of a mount that programs have made and the metadata server has not heard of.</summary>
+    public const int DeferredCreates = 64;
+
     /// <summary>Most names of one inode, as on ext4.</summary>
     public const uint LinkMax = 65000;
 

@@ -13,7 +13,7 @@ public struct FrameHeader
     public const uint MagicValue = 0x31534645;
 
     /// <summary>Protocol version that this program speaks.</summary>
-    public const byte CurrentVersion = 5;
+    public const byte CurrentVersion = 7;
 
     public uint Magic;
     public byte Version;
@@ -71,4 +71,10 @@ public enum FrameFlags : byte
 
     /// <summary>Replies: as <see cref="NamesShared"/>, and no other session cached them when this was sent.</summary>
     NamesSole = 8,
+
+    /// <summary>
+    /// Replies to what makes an inode: no other session has the volume. The receiver may answer its kernel that a file is made and tell the sender later,
+    /// until the sender asks for it (<see cref="Opcode.Forget"/>), before it lets another session in.
+    /// </summary>
+    MayDefer = 16,
 }

@@ -36,6 +36,7 @@ public enum Opcode : ushort
     Clone = 0x0125,
     Seek = 0x0126,
     OpenName = 0x0127,
+    CreateAndCommit = 0x0128,
 
     // Metadata server, extended attributes
     SetXattr = 0x0130,

@@ -5,11 +5,11 @@ namespace EphemeralFs.Rpc;
 /// <summary>What the wire tells when asked: frames with <c>EPHEMERALFS_TRACE=rpc</c>, and always what a peer did wrong.</summary>
 public static class RpcTrace
 {
-    /// <summary>Whoever sends garbage may send much of it: one line in this time says enough, milliseconds.</summary>
-    private const int MalformedQuietMs = 1000;
+    // Whoever sends garbage may send much of it, and what fails once fails often.
+    private static readonly Rarely s_malformedRarely = new();
+    private static readonly Rarely s_failedRarely = new();
 
     private static long s_malformedFrames;
-    private static long s_malformedSaidMs = -MalformedQuietMs;
 
     /// <summary>Frames that were none, since the process started; each ended its connection.</summary>
     public static long MalformedFrames => Volatile.Read(ref s_malformedFrames);
@@ -35,11 +35,18 @@ public static class RpcTrace
     internal static void Malformed(in FrameHeader h)
     {
         var count = Interlocked.Increment(ref s_malformedFrames);
-        var now = Environment.TickCount64;
-        var said = Volatile.Read(ref s_malformedSaidMs);
-        if (now - said >= MalformedQuietMs && Interlocked.CompareExchange(ref s_malformedSaidMs, now, said) == said)
+        if (s_malformedRarely.MaySay(out _))
         {
             Sink($"rpc: malformed frame (magic {h.Magic:x8}, version {h.Version}, head {h.HeadLength}, body {h.BodyLength}): the connection is closed; {count} so far");
+        }
+    }
+
+    /// <summary>A program hears EIO, which does not say why.</summary>
+    public static void Failed(Opcode opcode, Status status, string of)
+    {
+        if (s_failedRarely.MaySay(out var unsaid))
+        {
+            Sink($"rpc: {opcode} of {of} failed: {status}; {unsaid} more since the last such line");
         }
     }
 

@@ -73,8 +73,8 @@ internal sealed class NodeWatcher : IAsyncDisposable
                     }
                 }
 
-                // A keeper that was told to stop has removed its socket; one that was killed has not.
-                if (!File.Exists(_paths.KeeperSocket(name)))
+                // A keeper that was told to stop has removed its socket and its lock; one that was killed has not, though it may have had no socket yet.
+                if (!File.Exists(_paths.KeeperSocket(name)) && !File.Exists(KeeperHost.LockOf(_paths.KeeperSocket(name))))
                 {
                     return;
                 }

@@ -60,6 +60,8 @@ internal sealed record TierView(string Server, string Tier, string Path, ulong C
 /// <param name="UsedInodes">Used of it.</param>
 /// <param name="Sessions">Nodes that have it open.</param>
 /// <param name="Metadata">Endpoint of its metadata server.</param>
+/// <param name="Hints">Its hints, as they are given.</param>
+/// <param name="Source">The volume that it is a copy of; empty for none.</param>
 internal sealed record VolumeView(
     string Name, uint Id, ulong LimitBytes, ulong UsedBytes, ulong LimitInodes, ulong UsedInodes, uint Sessions, string Metadata, string Hints, string Source)
 {

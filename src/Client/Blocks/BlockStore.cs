@@ -64,6 +64,7 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
 
                 if (Environment.TickCount64 >= deadline)
                 {
+                    RpcTrace.Failed(Opcode.WriteBlock, Status.Unavailable, $"{tried.Count} storage servers");
                     return (Status.Unavailable, 0, 0);
                 }
 
@@ -252,8 +253,14 @@ public sealed class BlockStore(StorageServers servers, BlockCache cache, int dea
                 result = new RpcResult<ReadBlockReply>(Status.ChecksumMismatch, default);
             }
 
-            if (result.Status is Status.BlockNotFound or Status.Canceled || Environment.TickCount64 >= deadline)
+            if (result.Status is Status.BlockNotFound or Status.Canceled)
             {
+                return (result.Status, null);
+            }
+
+            if (Environment.TickCount64 >= deadline)
+            {
+                RpcTrace.Failed(Opcode.ReadBlock, result.Status, $"storage server {server}");
                 return (result.Status, null);
             }
 

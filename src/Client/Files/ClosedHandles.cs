@@ -84,19 +84,16 @@ public sealed class ClosedHandles : IDisposable
     /// <param name="handle">The handle, <see cref="FileTable.Announce">announced</see>.</param>
     /// <param name="life">In which it was opened.</param>
     /// <param name="layout">What the server answered.</param>
-    /// <param name="question">When it was asked; the attributes have been learned.</param>
-    public void KeepAhead(ulong handle, ulong life, in LayoutReply layout, in AttributeCache.Question question)
+    /// <param name="asked">When it was asked, of <see cref="FileTable.Recalls"/>.</param>
+    /// <param name="question">The same of the attributes, which have been learned.</param>
+    public void KeepAhead(ulong handle, ulong life, in LayoutReply layout, long asked, in AttributeCache.Question question)
     {
         var ino = layout.Attributes.Ino;
         var pages = _pages.Take(ino);
-        if (!_table.TryParkAhead(handle, life, layout, pages, _time.NowMs()))
+        if (!_table.TryParkAhead(handle, life, layout, asked, question, _attributes, pages, _time.NowMs()))
         {
             _pages.Keep(ino, pages);
             Retire(handle);
-        }
-        else if (_attributes.IsOvertaken(question, ino))
-        {
-            Release(ino, now: false);
         }
         else if (!_attributes.IsLeased(ino))
         {
@@ -317,6 +314,11 @@ public sealed class ClosedHandles : IDisposable
             return;
         }
 
-        handles.ForEach(_table.Remove);
+        if (result.Status is not (Status.Canceled or Status.StaleEpoch))
+        {
+            handles.ForEach(_table.Remove);
+        }
+
+        // Else the session has ended, and the table has no such handles any more, or the daemon leaves them to its successor.
     }
 }

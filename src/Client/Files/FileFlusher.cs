@@ -1,5 +1,4 @@
 using EphemeralFs.Client.Blocks;
-using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
@@ -10,7 +9,7 @@ namespace EphemeralFs.Client.Files;
 
 /// <summary>The write path from the write-back cache on: segments become blocks on storage servers, then extents in the metadata.</summary>
 public sealed class FileFlusher(
-    MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, Placement placement, LayoutLoader layouts, FileTable files, AttributeCache attributes,
+    MetadataSession session, SegmentArena arena, GrantPool grants, BlockStore blocks, Placement placement, LayoutLoader layouts, FileTable files, DeferredCreates creates,
     LostLog lost, RunningWork work)
 {
     /// <summary>Block writes of one file in flight: enough to keep several servers busy.</summary>
@@ -56,13 +55,8 @@ public sealed class FileFlusher(
                 return Errno.EIO;
             }
 
-            if (file.SegmentCount == 0)
-            {
-                return Errno.OK;
-            }
-
             // Whoever writes from now on waits at the gate.
-            file.IsQuiet |= becomesQuiet;
+            file.IsQuiet |= becomesQuiet && file.SegmentCount > 0;
             segments = [];
             foreach (var (_, list) in file.Segments)
             {
@@ -74,12 +68,24 @@ public sealed class FileFlusher(
             }
         }
 
-        var errno = await layouts.EnsureAsync(file, long.MaxValue);
+        if (segments.Count == 0)
+        {
+            return (await creates.SendAsync(file.Ino)).ToErrno();
+        }
+
+        Errno errno;
         var isUnknown = false;
-        if (errno == Errno.OK)
+        while ((errno = await layouts.EnsureAsync(file, long.MaxValue)) == Errno.OK)
         {
             var status = await CommitAsync(file, segments, becomesQuiet ? CommitFlags.Quiet : CommitFlags.None);
             (errno, isUnknown) = (status.ToErrno(), IsUnknown(status));
+            if (errno != Errno.EXDEV)
+            {
+                break;
+            }
+
+            // Another node has changed a file with whose inline bytes these were joined. It got on, so this ends.
+            LayoutLoader.Forget(file);
         }
 
         // When the session has ended, its end writes off everything that was unflushed; when the daemon leaves, its successor writes it.
@@ -131,8 +137,8 @@ public sealed class FileFlusher(
             }
 
             var flags = CommitFlags.Append | (killSuidgid ? CommitFlags.KillSuidgid : CommitFlags.None);
-            var request = new CommitRequest(file.Ino, flags, (ulong)data.Length, [new Extent(0, (ulong)data.Length, blockId, 0, server)], default);
-            var result = await AskToCommitAsync(operation, request);
+            var request = new CommitRequest(file.Ino, flags, (ulong)data.Length, [new Extent(0, (ulong)data.Length, blockId, 0, server)], default, Base: 0);
+            var result = await creates.CommitAsync(operation, request);
             if (!IsUnknown(result.Status))
             {
                 grants.Return(reserve - (long)result.Value.ChargedBytes, file.Life);
@@ -158,12 +164,15 @@ public sealed class FileFlusher(
     }
 
     /// <summary>Begins a flush nobody waits for; its error is reported at the next fsync or close.</summary>
-    public void FlushInBackground(FileNode file)
+    /// <param name="file">The file.</param>
+    /// <param name="all">Also of what a flush that runs has not taken along.</param>
+    public void FlushInBackground(FileNode file, bool all = false)
     {
         lock (file.Lock)
         {
             if (file.IsFlushing || file.SegmentCount == 0)
             {
+                file.IsFlushedAgain |= all && file.SegmentCount > 0;
                 return;
             }
 
@@ -183,9 +192,15 @@ public sealed class FileFlusher(
         }
         finally
         {
+            bool isAgain;
             lock (file.Lock)
             {
-                file.IsFlushing = false;
+                (isAgain, file.IsFlushedAgain, file.IsFlushing) = (file.IsFlushedAgain, false, false);
+            }
+
+            if (isAgain)
+            {
+                FlushInBackground(file);
             }
         }
     }
@@ -193,10 +208,10 @@ public sealed class FileFlusher(
     /// <summary>The cache is full: flushes the file that waits and all others.</summary>
     public void RelieveArena(FileNode waiting)
     {
-        FlushInBackground(waiting);
+        FlushInBackground(waiting, all: true);
         foreach (var file in files.Snapshot())
         {
-            FlushInBackground(file);
+            FlushInBackground(file, all: true);
         }
     }
 
@@ -235,6 +250,8 @@ public sealed class FileFlusher(
         var flags = CommitFlags.None;
         long time = 0;
         byte[]? inline = null;
+        ulong version;
+        ReadOnlyMemory<byte> committed;
         lock (file.Lock)
         {
             if (file.IsEnded)
@@ -242,6 +259,7 @@ public sealed class FileFlusher(
                 return Status.StaleEpoch;
             }
 
+            (version, committed) = (file.Layout.Version, file.Layout.Inline);
             pieces = CollectPieces(file, segments, out end);
             foreach (var index in segments)
             {
@@ -254,22 +272,22 @@ public sealed class FileFlusher(
 
             if (end <= Limits.InlineMaxBytes && file.Layout.Extents.Count == 0 && CoversWithoutGap(file, pieces))
             {
-                inline = new byte[Math.Max(end, (ulong)file.Layout.Inline.Length)];
-                file.Layout.Inline.CopyTo(inline);
+                inline = new byte[Math.Max(end, (ulong)committed.Length)];
+                committed.CopyTo(inline);
                 foreach (var piece in pieces)
                 {
-                    piece.Source(arena, file).CopyTo(inline.AsSpan((int)piece.Start));
+                    piece.Source(arena, committed.Span).CopyTo(inline.AsSpan((int)piece.Start));
                 }
             }
         }
 
         if (inline is not null)
         {
-            return await SendCommitAsync(file, segments, new(file.Ino, flags | lastly | CommitFlags.HasInline, end, [], inline), time);
+            return await SendCommitAsync(file, segments, new(file.Ino, flags | lastly | CommitFlags.HasInline, end, [], inline, version), time);
         }
 
         var extents = new List<Extent>();
-        var status = await WriteBlocksAsync(file, pieces, extents);
+        var status = await WriteBlocksAsync(file, pieces, committed, extents);
         if (status != Status.OK)
         {
             return status.ToErrno().ToStatus(); // the metadata server has heard of nothing
@@ -281,7 +299,7 @@ public sealed class FileFlusher(
             var part = extents.Skip(sent).Take(Limits.ExtentsPerMessageMax).ToArray();
             sent += part.Length;
             var last = sent == extents.Count;
-            status = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags | (last ? lastly : CommitFlags.None), last ? end : part[^1].End, part, default), time);
+            status = await SendCommitAsync(file, last ? segments : [], new(file.Ino, flags | (last ? lastly : CommitFlags.None), last ? end : part[^1].End, part, default, version), time);
             if (status != Status.OK || last)
             {
                 return status;
@@ -289,24 +307,11 @@ public sealed class FileFlusher(
         }
     }
 
-    private async ValueTask<RpcResult<CommitReply>> AskToCommitAsync(Operation operation, CommitRequest request, long time = 0)
-    {
-        var change = attributes.Begin(request.Ino);
-        var result = await session.MutateAsync<CommitRequest, CommitReply>(operation, request, time);
-        var question = attributes.End(change);
-        if (result.IsOk)
-        {
-            attributes.Learn(question, result.Value.Attributes, result.Flags);
-        }
-
-        return result;
-    }
-
     private async ValueTask<Status> SendCommitAsync(FileNode file, List<int> done, CommitRequest request, long time)
     {
         KillPoint.Hit("node.before-commit");
         var operation = session.BeginFor(file.Life);
-        var result = await AskToCommitAsync(operation, request, time);
+        var result = await creates.CommitAsync(operation, request, time);
         operation.Complete();
         KillPoint.Hit("node.after-commit");
         if (!result.IsOk)
@@ -321,13 +326,16 @@ public sealed class FileFlusher(
                 return Status.StaleEpoch;
             }
 
-            if ((request.Flags & CommitFlags.HasInline) != 0)
+            if (file.Layout.Advance(result.Value.Attributes.DataVersion))
             {
-                file.Layout.SetInline(request.Inline);
-            }
-            else
-            {
-                file.Layout.Replace(request.Extents);
+                if ((request.Flags & CommitFlags.HasInline) != 0)
+                {
+                    file.Layout.SetInline(request.Inline);
+                }
+                else
+                {
+                    file.Layout.Replace(request.Extents);
+                }
             }
 
             file.LearnOwn(result.Value.Attributes);
@@ -410,7 +418,7 @@ public sealed class FileFlusher(
     }
 
     /// <summary>Packs pieces into blocks in file order and writes these, several at a time.</summary>
-    private async ValueTask<Status> WriteBlocksAsync(FileNode file, List<Piece> pieces, List<Extent> extents)
+    private async ValueTask<Status> WriteBlocksAsync(FileNode file, List<Piece> pieces, ReadOnlyMemory<byte> committed, List<Extent> extents)
     {
         var writes = new Queue<Task<(Status Status, List<Extent> Extents)>>();
         var status = Status.OK;
@@ -435,7 +443,7 @@ public sealed class FileFlusher(
 
                     while (next < pieces.Count && filled < block.Length)
                     {
-                        var source = pieces[next].Source(arena, file)[(int)within..];
+                        var source = pieces[next].Source(arena, committed.Span)[(int)within..];
                         var count = Math.Min(source.Length, block.Length - filled);
                         source[..count].CopyTo(block.Span[filled..]);
                         var start = pieces[next].Start + within;
@@ -488,15 +496,15 @@ public sealed class FileFlusher(
         }
     }
 
-    /// <summary>Bytes [Start, End) of the file and the segment that has them.</summary>
+    /// <summary>Bytes [Start, End) of the file and the segment that has them, or the committed inline bytes.</summary>
     private readonly record struct Piece(ulong Start, ulong End, int Segment) : IComparable<Piece>
     {
         public const int InlineSource = -1;
 
         public int CompareTo(Piece other) => Start.CompareTo(other.Start);
 
-        public ReadOnlySpan<byte> Source(SegmentArena arena, FileNode file) => Segment == InlineSource
-            ? file.Layout.Inline.Span[(int)Start..(int)End]
+        public ReadOnlySpan<byte> Source(SegmentArena arena, ReadOnlySpan<byte> committed) => Segment == InlineSource
+            ? committed[(int)Start..(int)End]
             : arena.Data(Segment).Slice((int)(Start % NodeMemory.SegmentBytes), (int)(End - Start));
     }
 }

@@ -17,6 +17,9 @@ public sealed class FileLayout
     /// <summary>The layout is known from the beginning of the file up to here.</summary>
     public ulong CoveredEnd { get; private set; }
 
+    /// <summary>The version of the file's bytes that this tells of (<see cref="InodeAttributes.DataVersion"/>); 0 when nothing is known.</summary>
+    public ulong Version { get; private set; }
+
     /// <summary>The known extents.</summary>
     public IReadOnlyList<Extent> Extents => _extents;
 
@@ -27,16 +30,24 @@ public sealed class FileLayout
         Inline = default;
         IsInline = false;
         CoveredEnd = 0;
+        Version = 0;
     }
 
-    /// <summary>Takes what the server answered for a range that began at <paramref name="offset"/> (0, or <see cref="CoveredEnd"/>).</summary>
+    /// <summary>Takes what the server answered for a range that began at <paramref name="offset"/> (0, or <see cref="CoveredEnd"/>); forgets everything when the parts
+    /// are of different versions.</summary>
     public void Learn(ulong offset, in LayoutReply reply)
     {
-        if (offset == 0)
+        var version = reply.Attributes.DataVersion;
+        if (offset == 0 || version != Version)
         {
             Clear();
+            if (offset > 0)
+            {
+                return;
+            }
         }
 
+        Version = version;
         IsInline = reply.IsInline;
         Inline = reply.Inline;
         foreach (ref readonly var extent in reply.Extents.AsSpan())
@@ -50,10 +61,27 @@ public sealed class FileLayout
         CoveredEnd = reply.CoveredEnd >= long.MaxValue ? ulong.MaxValue : Math.Max(reply.CoveredEnd, CoveredEnd);
     }
 
+    /// <summary>A change of this node has made a version. If it is the next one, the layout is what that change makes of it; else others have changed the file as
+    /// well, and everything is forgotten.</summary>
+    /// <returns>Whether it is the next one.</returns>
+    public bool Advance(ulong version)
+    {
+        if (version != Version + 1)
+        {
+            Clear();
+            return false;
+        }
+
+        Version = version;
+        return true;
+    }
+
     /// <summary>The file's bytes are inline from now on.</summary>
     public void SetInline(ReadOnlyMemory<byte> bytes)
     {
+        var version = Version;
         Clear();
+        Version = version;
         IsInline = true;
         Inline = bytes;
         CoveredEnd = ulong.MaxValue;

@@ -41,8 +41,11 @@ public sealed class FileNode(ulong ino, ulong life, SegmentArena arena)
     /// <summary>Names of the inode as last heard; 0 = nobody will read it after the last close.</summary>
     public uint Nlink = 1;
 
+    /// <summary>The attributes that belong to the newest version of the bytes of which an answer has told; of version 0 when none has.</summary>
+    public InodeAttributes Committed { get; private set; }
+
     /// <summary>Committed size as last heard.</summary>
-    public ulong CommittedSize;
+    public ulong CommittedSize => Committed.Size;
 
     /// <summary>The version of the file's bytes that the kernel's pages agree with (<see cref="InodeAttributes.DataVersion"/>); 0 when that is not known.</summary>
     public ulong PagesVersion;
@@ -64,6 +67,9 @@ public sealed class FileNode(ulong ino, ulong life, SegmentArena arena)
 
     /// <summary>Whether a background flush runs.</summary>
     public bool IsFlushing;
+
+    /// <summary>Whether another one follows it, because somebody waits for what it has not taken along.</summary>
+    public bool IsFlushedAgain;
 
     /// <summary>Where the last sequential read ended, how far was prefetched, and how far the next prefetch goes.</summary>
     public ulong ReadEnd, PrefetchedEnd, PrefetchWindow;
@@ -190,22 +196,36 @@ public sealed class FileNode(ulong ino, ulong life, SegmentArena arena)
     }
 
     /// <summary>Takes attributes that the server sent after a change or an open; under the lock.</summary>
-    public void Learn(in InodeAttributes attributes)
+    /// <returns>False when they are older than what is known: answers are learned in any order.</returns>
+    public bool Learn(in InodeAttributes attributes)
     {
-        CommittedSize = attributes.Size;
+        if (attributes.DataVersion < Committed.DataVersion)
+        {
+            return false;
+        }
+
+        Committed = attributes;
         Nlink = attributes.Nlink;
+        return true;
     }
 
     /// <summary>As <see cref="Learn"/>, after a change of this node, which its kernel's pages have; under the lock.</summary>
     public void LearnOwn(in InodeAttributes attributes)
     {
-        Learn(attributes);
-        PagesVersion = Mode == DataMode.Cached ? attributes.DataVersion : 0;
+        if (Learn(attributes))
+        {
+            PagesVersion = Mode == DataMode.Cached ? attributes.DataVersion : 0;
+        }
     }
 
-    /// <summary>The server's attributes with what is not committed yet; under the lock.</summary>
+    /// <summary>The server's attributes with what is not committed yet; under the lock. An answer from before a commit does not undo that.</summary>
     public InodeAttributes Overlay(InodeAttributes attributes)
     {
+        if (attributes.DataVersion < Committed.DataVersion)
+        {
+            attributes = Committed;
+        }
+
         if (SegmentCount > 0)
         {
             attributes.Size = Math.Max(attributes.Size, DirtyEnd);

@@ -10,7 +10,8 @@ namespace EphemeralFs.Client.Files;
 
 /// <summary>How files come to be open: open, create, and look-ups that are for an open.</summary>
 public sealed class FileOpener(
-    MetadataSession session, GrantPool grants, FileTable table, FileFlusher flusher, OpenFiles files, AttributeCache attributes, KnownNames names, LookupIntents intents)
+    MetadataSession session, GrantPool grants, FileTable table, FileFlusher flusher, OpenFiles files, AttributeCache attributes, KnownNames names, LookupIntents intents,
+    DeferredCreates creates)
 {
     /// <summary>Opens a file or directory. <c>KeepPages</c>: what the kernel has cached of the file's bytes is what they are.</summary>
     public async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenAsync(
@@ -57,17 +58,16 @@ public sealed class FileOpener(
         {
             // Only cutting it changes the file.
             var change = (open & OpenFlags.Truncate) != 0 ? attributes.Begin(ino) : default;
-            var question = attributes.Ask();
-            var asked = files.ThroughRecalls.Ask();
+            var asked = Ask();
             var result = await session.MutateAsync<OpenRequest, OpenReply>(operation, new(ino, operation.Unique, open));
             if ((open & OpenFlags.Truncate) != 0)
             {
-                question = attributes.End(change);
+                asked = asked with { Attributes = attributes.End(change) };
             }
 
             if (result.IsOk)
             {
-                attributes.Learn(question, result.Value.Attributes, result.Flags);
+                attributes.Learn(asked.Attributes, result.Value.Attributes, result.Flags);
             }
 
             if (cut is not null && result.IsOk)
@@ -113,17 +113,33 @@ public sealed class FileOpener(
             return (Errno.EMFILE.ToStatus(), 0, default, LeaseOffer.None);
         }
 
+        var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
+        if (!operation.IsResent && creates.TryDefer(request, operation.Life, out var made, out var lease))
+        {
+            try
+            {
+                var layout = new LayoutReply(made, IsInline: false, default, [], CoveredEnd: ulong.MaxValue);
+                (status, handle, var deferred, _) = await OpenedAsync(operation, handle, flags, open, new(Status.OK, new OpenReply(DataMode.Cached, Created: true, layout)), Ask());
+                return (status, handle, deferred, lease);
+            }
+            finally
+            {
+                creates.Publish(ino);
+            }
+        }
+
         names.MayChange(parent, name.Span);
         var change = attributes.Begin(parent);
-        var asked = files.ThroughRecalls.Ask();
-        var request = new CreateRequest(parent, ino, name, mode, uid, gid, operation.Unique, open);
+        var asked = Ask();
+        var mayDefer = creates.Ask();
         var result = await session.MutateAsync<CreateRequest, CreateReply>(operation, request);
         var question = attributes.End(change);
+        creates.Learn(mayDefer, result);
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.File.Attributes, result.Flags);
             attributes.Learn(question, result.Value.Parent, result.Flags);
-            names.Made(parent, name.Span, result.Value.File.Attributes.Ino, change.Offer, result.Flags);
+            names.Made(parent, name.Span, result.Value.File.Attributes.Ino, change.ForNames(operation.IsResent), result.Flags);
         }
         else
         {
@@ -149,9 +165,11 @@ public sealed class FileOpener(
             return (Errno.EMFILE.ToStatus(), 0, default);
         }
 
-        var asked = files.ThroughRecalls.Ask();
+        var asked = Ask();
+        var mayDefer = creates.Ask();
         var request = new TmpfileRequest(parent, ino, mode, uid, gid, operation.Unique, open);
         var result = await session.MutateAsync<TmpfileRequest, OpenReply>(operation, request);
+        creates.Learn(mayDefer, result);
         var (opened, handled, reply, _) = await OpenedAsync(operation, handle, flags, open, result, asked);
         return (opened, handled, reply);
     }
@@ -171,7 +189,7 @@ public sealed class FileOpener(
         }
 
         table.Announce(handle, unique);
-        var asked = files.ThroughRecalls.Ask();
+        var asked = table.Recalls.Ask();
         var operation = session.Begin();
         var life = operation.Life;
         var result = await session.MutateAsync<OpenNameRequest, OpenNameReply>(operation, new(parent, name, unique));
@@ -205,17 +223,14 @@ public sealed class FileOpener(
     {
         if (ahead.Handle != 0)
         {
-            files.Closed.KeepAhead(ahead.Handle, ahead.Life, ahead.Layout, question);
-            var ino = ahead.Layout.Attributes.Ino;
-            if (files.ThroughRecalls.IsOvertaken(ahead.Asked, ino))
-            {
-                files.Closed.Release(ino, now: false);
-            }
+            files.Closed.KeepAhead(ahead.Handle, ahead.Life, ahead.Layout, ahead.Asked, question);
         }
     }
 
+    private Asked Ask() => new(table.Recalls.Ask(), attributes.Ask());
+
     private async ValueTask<(Status Status, ulong Handle, OpenReply Reply, bool KeepPages)> OpenedAsync(
-        Operation operation, ulong handle, HandleFlags flags, OpenFlags open, RpcResult<OpenReply> result, long asked)
+        Operation operation, ulong handle, HandleFlags flags, OpenFlags open, RpcResult<OpenReply> result, Asked asked)
     {
         if (operation.IsResent && table.FindUnanswered(operation.Unique) is > 0 and var unanswered && (result.IsOk || files.IsEnded(unanswered)))
         {
@@ -241,11 +256,6 @@ public sealed class FileOpener(
         if (file is not null)
         {
             var goThrough = false;
-            if (files.ThroughRecalls.IsOvertaken(asked, file.Ino))
-            {
-                reply = reply with { Mode = DataMode.Through };
-            }
-
             lock (file.Lock)
             {
                 if (file.Handles == 1)
@@ -253,17 +263,24 @@ public sealed class FileOpener(
                     file.PagesVersion = files.Pages.Take(file.Ino);
                 }
 
-                if (file.Layout.CoveredEnd == 0 || (open & OpenFlags.Truncate) != 0)
+                // The file can be found by now: what has happened to it before is known here.
+                if (table.Recalls.MustGoThrough(asked.Data, file.Ino))
+                {
+                    reply = reply with { Mode = DataMode.Through };
+                }
+
+                var isCurrent = !table.Recalls.IsOvertaken(asked.Data, file.Ino) && !attributes.IsOvertaken(asked.Attributes, file.Ino)
+                    && file.Learn(reply.Attributes);
+                if (isCurrent && (file.Layout.CoveredEnd == 0 || (open & OpenFlags.Truncate) != 0))
                 {
                     file.Layout.Learn(0, reply.Layout);
                 }
 
-                file.Learn(reply.Attributes);
                 goThrough = reply.Mode == DataMode.Through && file.Mode == DataMode.Cached && file.SegmentCount > 0;
                 file.Mode = reply.Mode == DataMode.Through || file.Mode == DataMode.Through ? DataMode.Through : DataMode.Cached;
                 file.IsRegistered |= file.Handles == 1 && !operation.IsResent;
-                keepPages = file.Mode == DataMode.Cached && file.PagesVersion == reply.Attributes.DataVersion;
-                file.PagesVersion = file.Mode == DataMode.Cached ? reply.Attributes.DataVersion : 0;
+                keepPages = isCurrent && file.Mode == DataMode.Cached && file.PagesVersion == reply.Attributes.DataVersion;
+                file.PagesVersion = isCurrent && file.Mode == DataMode.Cached ? reply.Attributes.DataVersion : 0;
             }
 
             if (goThrough)
@@ -282,6 +299,9 @@ public sealed class FileOpener(
 
         return (Status.OK, handle, reply, keepPages);
     }
+
+    /// <summary>When a question went out, in recalls of data and in recalls and own changes of attributes.</summary>
+    private readonly record struct Asked(long Data, AttributeCache.Question Attributes);
 
     /// <summary>A handle that was opened for a program which has only looked the name up; 0 for none.</summary>
     internal readonly record struct Ahead(ulong Handle, ulong Life, LayoutReply Layout, long Asked);

@@ -21,14 +21,19 @@ public sealed class FileReader(SegmentArena arena, BlockStore blocks, LayoutLoad
     {
         for (var attempt = 0; attempt < AttemptsMax; attempt++)
         {
-            var errno = await layouts.EnsureAsync(file, offset + (ulong)target.Length);
-            if (errno != Errno.OK)
-            {
-                return (errno, 0);
-            }
-
             var plan = new List<Extent>();
-            var count = Plan(file, offset, target.Span, plan, out var prefetch);
+            int count;
+            List<Extent> prefetch;
+            do
+            {
+                var errno = await layouts.EnsureAsync(file, offset + (ulong)target.Length);
+                if (errno != Errno.OK)
+                {
+                    return (errno, 0);
+                }
+            }
+            while (!TryPlan(file, offset, target.Span, plan, out count, out prefetch));
+
             foreach (var extent in prefetch)
             {
                 _ = blocks.PrefetchAsync(extent.Server, extent.BlockId, extent.BlockOffset, (uint)extent.Length).AsTask();
@@ -75,19 +80,26 @@ public sealed class FileReader(SegmentArena arena, BlockStore blocks, LayoutLoad
             extent.Server, extent.BlockId, extent.BlockOffset, target.Slice((int)(extent.FileOffset - offset), (int)extent.Length), cancellation);
     }
 
-    /// <summary>Copies what is in memory, clears holes, lists what is to be fetched.</summary>
-    private int Plan(FileNode file, ulong offset, Span<byte> target, List<Extent> plan, out List<Extent> prefetch)
+    /// <summary>Copies what is in memory, clears holes, lists what is to be fetched. False when a recall has taken the layout away: no extent does not mean a hole
+    /// then.</summary>
+    private bool TryPlan(FileNode file, ulong offset, Span<byte> target, List<Extent> plan, out int count, out List<Extent> prefetch)
     {
         prefetch = [];
+        count = 0;
         lock (file.Lock)
         {
+            if (file.Layout.CoveredEnd < offset + (ulong)target.Length)
+            {
+                return false;
+            }
+
             var size = file.Size;
             if (offset >= size)
             {
-                return 0;
+                return true;
             }
 
-            var count = (int)Math.Min((ulong)target.Length, size - offset);
+            count = (int)Math.Min((ulong)target.Length, size - offset);
             var missing = new RangeList();
             missing.Reset(offset, offset + (ulong)count);
             CopyUnflushed(file, offset, target, missing);
@@ -106,7 +118,7 @@ public sealed class FileReader(SegmentArena arena, BlockStore blocks, LayoutLoad
             }
 
             Prefetch(file, offset, offset + (ulong)count, prefetch);
-            return count;
+            return true;
         }
     }
 

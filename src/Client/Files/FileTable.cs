@@ -1,3 +1,4 @@
+using EphemeralFs.Client.Leases;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc.Messages;
@@ -56,6 +57,9 @@ public sealed class FileTable
             GetOrAdd(arena.Header(index).Ino).Attach(index);
         }
     }
+
+    /// <summary>What the server has called back.</summary>
+    public DataRecalls Recalls { get; } = new();
 
     /// <summary>Handles that the kernel has open.</summary>
     public int HandleCount => Volatile.Read(ref _open);
@@ -272,19 +276,23 @@ public sealed class FileTable
         }
     }
 
-    /// <summary>An announced handle is open at the server: it is kept for the program that is expected. False when the file is open here, or kept, already.</summary>
+    /// <summary>An announced handle is open at the server: it is kept for the program that is expected. False when the file is open here, or kept, or has been called back or changed.</summary>
     /// <param name="handle">The handle.</param>
     /// <param name="life">In which it was opened.</param>
     /// <param name="layout">What the server answered.</param>
+    /// <param name="asked">When the server was asked, of <see cref="Recalls"/>.</param>
+    /// <param name="question">The same of the attributes.</param>
+    /// <param name="attributes">Knows whether the question is overtaken.</param>
     /// <param name="pagesVersion">What the kernel's pages of the file agree with, 0 when that is not known.</param>
     /// <param name="nowMs">Milliseconds of the monotonic clock.</param>
-    public bool TryParkAhead(ulong handle, ulong life, in LayoutReply layout, ulong pagesVersion, long nowMs)
+    public bool TryParkAhead(ulong handle, ulong life, in LayoutReply layout, long asked, in AttributeCache.Question question, AttributeCache attributes, ulong pagesVersion, long nowMs)
     {
         var ino = layout.Attributes.Ino;
         lock (_lock)
         {
             ref var record = ref RecordOf(handle);
-            if (record.Handle != handle || life != _life || _files.ContainsKey(ino) || _parked.ContainsKey(ino))
+            if (record.Handle != handle || life != _life || _files.ContainsKey(ino) || _parked.ContainsKey(ino)
+                || Recalls.IsOvertaken(asked, ino) || attributes.IsOvertaken(question, ino))
             {
                 return false;
             }

@@ -2,8 +2,22 @@ using System.Numerics;
 using EphemeralFs.Client.Session;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
+using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Files;
+
+/// <summary>What a write writes.</summary>
+public enum WriteKind
+{
+    /// <summary>Bytes at an offset.</summary>
+    Bytes,
+
+    /// <summary>Bytes at the end of the file (O_APPEND).</summary>
+    Append,
+
+    /// <summary>A page that a program has written through a mapping.</summary>
+    Page,
+}
 
 /// <summary>The write path up to the write-back cache: quota, a segment, a copy, an answer.</summary>
 public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoader layouts, FileFlusher flusher)
@@ -18,19 +32,14 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
     /// <param name="data">The bytes; read before the task completes.</param>
     /// <param name="through">Answer only when committed.</param>
     /// <param name="killSuidgid">Clear set-user-ID and set-group-ID.</param>
-    /// <returns>Bytes taken: fewer than given when the quota ends in between.</returns>
+    /// <param name="kind">What it writes.</param>
+    /// <returns>Bytes taken: fewer than given when the quota ends in between, or where an append must go on through the server.</returns>
     public async ValueTask<(Errno Errno, int Written)> WriteAsync(
-        Operation operation, FileNode file, ulong offset, ReadOnlyMemory<byte> data, bool through, bool killSuidgid)
+        Operation operation, FileNode file, ulong offset, ReadOnlyMemory<byte> data, bool through, bool killSuidgid, WriteKind kind)
     {
         if (offset + (ulong)data.Length > Limits.FileMaxBytes)
         {
             return (Errno.EFBIG, 0);
-        }
-
-        var errno = await layouts.EnsureAsync(file, offset + (ulong)data.Length);
-        if (errno != Errno.OK)
-        {
-            return (errno, 0);
         }
 
         var written = 0;
@@ -39,7 +48,7 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
         {
             var at = offset + (ulong)written;
             var count = (int)Math.Min((ulong)(data.Length - written), NodeMemory.SegmentBytes - (at % NodeMemory.SegmentBytes));
-            var outcome = TryStore(file, at, data.Span.Slice(written, count), time, killSuidgid, out var missingBytes);
+            var outcome = TryStore(file, at, data.Span.Slice(written, count), time, killSuidgid, MayStore(kind, through), out var missingBytes);
             switch (outcome)
             {
                 case Outcome.Stored:
@@ -49,13 +58,29 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
                 case Outcome.Ended:
                     return (Errno.EIO, 0);
 
+                case Outcome.GoesThrough when kind == WriteKind.Append:
+                    return await FinishAsync(file, written, through: true); // the server says where the rest goes
+
+                case Outcome.GoesThrough:
+                    through = true;
+                    break;
+
+                case Outcome.NeedsLayout:
+                    var errno = await layouts.EnsureAsync(file, offset + (ulong)data.Length);
+                    if (errno != Errno.OK)
+                    {
+                        return written > 0 ? await FinishAsync(file, written, through) : (errno, 0);
+                    }
+
+                    break;
+
                 case Outcome.NeedsQuota:
                     var status = await grants.AcquireAsync(missingBytes);
                     if (status != Status.OK)
                     {
                         // The pages that still fit, then a short write as write(2) has it.
                         if (FitsPartly(file, at, count, out var fitting)
-                            && TryStore(file, at, data.Span.Slice(written, fitting), time, killSuidgid, out _) == Outcome.Stored)
+                            && TryStore(file, at, data.Span.Slice(written, fitting), time, killSuidgid, MayStore(kind, through), out _) == Outcome.Stored)
                         {
                             written += fitting;
                         }
@@ -82,6 +107,9 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
 
         return await FinishAsync(file, written, through);
     }
+
+    /// <summary>Whether it may become dirty also in a file that is written through: it is committed at once, where it was meant to go, or nobody waits for it.</summary>
+    private static bool MayStore(WriteKind kind, bool through) => kind == WriteKind.Page || (through && kind != WriteKind.Append);
 
     private async ValueTask<(Errno Errno, int Written)> FinishAsync(FileNode file, int written, bool through)
     {
@@ -123,16 +151,33 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
         }
     }
 
-    private Outcome TryStore(FileNode file, ulong offset, ReadOnlySpan<byte> data, long time, bool killSuidgid, out long missingBytes)
+    /// <param name="file">The file.</param>
+    /// <param name="offset">First byte.</param>
+    /// <param name="data">Within one window.</param>
+    /// <param name="time">When.</param>
+    /// <param name="killSuidgid">Clear set-user-ID and set-group-ID.</param>
+    /// <param name="always">Also when the file is to be written through (<see cref="MayStore"/>).</param>
+    /// <param name="missingBytes">Quota that was missing.</param>
+    private Outcome TryStore(FileNode file, ulong offset, ReadOnlySpan<byte> data, long time, bool killSuidgid, bool always, out long missingBytes)
     {
         var window = offset / NodeMemory.SegmentBytes;
         var start = (uint)(offset % NodeMemory.SegmentBytes);
         lock (file.Lock)
         {
+            missingBytes = 0;
             if (file.IsEnded)
             {
-                missingBytes = 0;
                 return Outcome.Ended;
+            }
+
+            if (file.Mode == DataMode.Through && !always)
+            {
+                return Outcome.GoesThrough;
+            }
+
+            if (file.Layout.CoveredEnd < offset + (ulong)data.Length)
+            {
+                return Outcome.NeedsLayout;
             }
 
             var missing = MissingPages(file, offset, data.Length);
@@ -219,6 +264,12 @@ public sealed class FileWriter(SegmentArena arena, GrantPool grants, LayoutLoade
         Stored,
         NeedsQuota,
         NeedsSegment,
+
+        /// <summary>The server has told the node meanwhile to write the file through: what was dirty then is committed, and nothing may become dirty any more.</summary>
+        GoesThrough,
+
+        /// <summary>Which pages need quota is not known, or not any more after a recall.</summary>
+        NeedsLayout,
 
         /// <summary>The session of the file has ended.</summary>
         Ended,

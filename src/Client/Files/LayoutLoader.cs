@@ -1,11 +1,12 @@
 using EphemeralFs.Client.Session;
 using EphemeralFs.Core;
+using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Client.Files;
 
 /// <summary>Asks the metadata server where bytes are, as far as it is not known.</summary>
-public sealed class LayoutLoader(MetadataSession session)
+public sealed class LayoutLoader(MetadataSession session, DataRecalls recalls)
 {
     /// <summary>Makes the layout known up to <paramref name="end"/>.</summary>
     public ValueTask<Errno> EnsureAsync(FileNode file, ulong end)
@@ -45,6 +46,7 @@ public sealed class LayoutLoader(MetadataSession session)
                 }
             }
 
+            var asked = recalls.Ask();
             var result = await session.QueryAsync<GetLayoutRequest, LayoutReply>(new(file.Ino, from, long.MaxValue - from));
             if (!result.IsOk)
             {
@@ -54,12 +56,12 @@ public sealed class LayoutLoader(MetadataSession session)
             lock (file.Lock)
             {
                 // A commit or recall in between changed what is known: what was asked for no longer fits.
-                if (file.Layout.CoveredEnd == from)
+                if (file.Layout.CoveredEnd == from && !recalls.IsOvertaken(asked, file.Ino) && file.Learn(result.Value.Attributes))
                 {
                     file.Layout.Learn(from, result.Value);
-                    file.Learn(result.Value.Attributes);
                     if (file.Layout.CoveredEnd == from)
                     {
+                        RpcTrace.Failed(Opcode.GetLayout, Status.BadRequest, $"inode {file.Ino}: nothing of it from byte {from} on");
                         return Errno.EIO;
                     }
                 }

@@ -10,16 +10,13 @@ namespace EphemeralFs.Client.Files;
 /// <summary>What a program does with open files: read, write, flush, close, and the calls that change where bytes are. How they are opened: <see cref="FileOpener"/>.</summary>
 public sealed class OpenFiles(
     MetadataSession session, FileTable table, FileReader reader, FileWriter writer, FileFlusher flusher, LayoutLoader layouts,
-    Func<ulong, ValueTask> writeBackPages, AttributeCache attributes, LostLog lost)
+    Func<ulong, ValueTask> writeBackPages, AttributeCache attributes, DeferredCreates creates, LostLog lost)
 {
     /// <summary>What the kernel's pages of closed files agree with.</summary>
     internal PageVersions Pages { get; } = new();
 
     /// <summary>Where files of sessions that have ended were open, for what is still found to be lost of them.</summary>
     internal IReadOnlyDictionary<ulong, string> EndedPaths { get; set; } = new Dictionary<ulong, string>();
-
-    /// <summary>Files that are written through from now on, also those whose open is under way.</summary>
-    internal ThroughRecalls ThroughRecalls { get; } = new();
 
     /// <summary>Handles that programs have closed.</summary>
     internal ClosedHandles Closed { get; set; } = null!;
@@ -80,7 +77,13 @@ public sealed class OpenFiles(
         }
 
         var through = !isPage && (file.Mode == DataMode.Through || (flags & HandleFlags.Sync) != 0);
-        var (error, written) = await writer.WriteAsync(operation, file, offset, data, through, killSuidgid);
+        var kind = isPage ? WriteKind.Page : (flags & HandleFlags.Append) != 0 ? WriteKind.Append : WriteKind.Bytes;
+        var (error, written) = await writer.WriteAsync(operation, file, offset, data, through, killSuidgid, kind);
+        if (kind == WriteKind.Append && error == Errno.OK && written == 0 && data.Length > 0)
+        {
+            return await flusher.AppendAsync(operation, file, data, killSuidgid);
+        }
+
         if (file.IsQuiet && !isPage && error == Errno.OK)
         {
             // Another program closed the file meanwhile.
@@ -102,9 +105,15 @@ public sealed class OpenFiles(
     /// <summary>One close(2) of a handle: everything written is committed, and errors of late writes are told.</summary>
     public async ValueTask<Errno> FlushAsync(ulong handle)
     {
-        if (!TryGetFile(handle, out var record, out var file) || (record.Flags & (ulong)HandleFlags.Write) == 0)
+        if (!TryGetFile(handle, out var record, out var file))
         {
             return IsEnded(handle) && (record.Flags & (ulong)HandleFlags.Write) != 0 ? Errno.EIO : Errno.OK;
+        }
+
+        if ((record.Flags & (ulong)HandleFlags.Write) == 0)
+        {
+            // What it was opened with may have made it.
+            return Told(file, handle, (await creates.SendAsync(file.Ino)).ToErrno());
         }
 
         // Bytes of a file without a name die with its last handle.
@@ -185,12 +194,20 @@ public sealed class OpenFiles(
         }
 
         var question = attributes.Ask();
-        return See(question, await session.QueryAsync<GetAttrRequest, EntryReply>(new(ino)));
+        return await SeeAsync(question, await session.QueryAsync<GetAttrRequest, EntryReply>(new(ino)));
     }
 
     /// <summary>An answer of the server as a program on this node sees it.</summary>
-    internal Found See(in AttributeCache.Question question, in RpcResult<EntryReply> result)
+    internal async ValueTask<Found> SeeAsync(AttributeCache.Question question, RpcResult<EntryReply> result)
     {
+        if (result.IsOk && result.Value.Attributes.IsRegular && attributes.IsOvertaken(question, result.Value.Attributes.Ino)
+            && Table.Find(result.Value.Attributes.Ino) is null or { Committed.DataVersion: 0 })
+        {
+            // What a program here had written before it asked may have been committed after the answer, and the file closed: nothing here knows of it any more.
+            question = attributes.Ask();
+            result = await session.QueryAsync<GetAttrRequest, EntryReply>(new(result.Value.Attributes.Ino));
+        }
+
         if (!result.IsOk)
         {
             return new Found(result.Status, default, question.Offer.With(result.Flags));
@@ -198,6 +215,18 @@ public sealed class OpenFiles(
 
         attributes.Learn(question, result.Value.Attributes, result.Flags);
         return See(result.Value.Attributes, question.Offer.With(result.Flags));
+    }
+
+    /// <summary>What to tell a kernel that has sent a request again: the answer may be of a time when a predecessor had asked, and files have other bytes by now.</summary>
+    internal async ValueTask<Found> AsItIsNowAsync(Operation operation, Found answered)
+    {
+        if (!operation.IsResent || answered.Status != Status.OK)
+        {
+            return answered;
+        }
+
+        var now = await GetAttrAsync(answered.Attributes.Ino);
+        return now.Status == Status.OK ? now : answered;
     }
 
     /// <summary>An answer to an operation that made a name.</summary>
@@ -242,6 +271,13 @@ public sealed class OpenFiles(
     /// <summary>Changes attributes; unflushed bytes are committed first where the change would otherwise be undone by their commit.</summary>
     public async ValueTask<(Status Status, InodeAttributes Attributes)> SetAttrAsync(Operation operation, SetAttrRequest request)
     {
+        var (status, attributes) = await ChangeAttributesAsync(operation, request);
+        var now = await AsItIsNowAsync(operation, new Found(status, attributes, LeaseOffer.None));
+        return (now.Status, now.Attributes);
+    }
+
+    private async ValueTask<(Status Status, InodeAttributes Attributes)> ChangeAttributesAsync(Operation operation, SetAttrRequest request)
+    {
         const SetAttrFields ordered = SetAttrFields.Size | SetAttrFields.Mtime | SetAttrFields.MtimeNow | SetAttrFields.KillSuidgid
             | SetAttrFields.Mode | SetAttrFields.Uid | SetAttrFields.Gid;
         var file = (request.Fields & ordered) == 0 ? null : Table.Find(request.Ino);
@@ -274,7 +310,7 @@ public sealed class OpenFiles(
             {
                 lock (file.Lock)
                 {
-                    if ((request.Fields & SetAttrFields.Size) != 0)
+                    if ((request.Fields & SetAttrFields.Size) != 0 && file.Layout.Advance(result.Value.Attributes.DataVersion))
                     {
                         file.Layout.Truncate(request.Size);
                     }

@@ -93,15 +93,13 @@ public sealed class SegmentArena
     /// <summary>The bytes of a segment are committed or no longer wanted.</summary>
     public void Free(int index)
     {
-        TaskCompletionSource? next;
         lock (_lock)
         {
             Volatile.Write(ref System.Runtime.CompilerServices.Unsafe.As<SegmentState, uint>(ref _memory.Segment(index).State), (uint)SegmentState.Free);
             _free.Return(index);
-            _waiting.TryDequeue(out next);
         }
 
-        next?.SetResult();
+        WakeOne();
     }
 
     /// <summary>Completes when a segment may be free.</summary>
@@ -116,7 +114,29 @@ public sealed class SegmentArena
 
             var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             _waiting.Enqueue(source);
-            return cancellation.CanBeCanceled ? source.Task.WaitAsync(cancellation) : source.Task;
+            return cancellation.CanBeCanceled ? UnlessCanceledAsync(source, cancellation) : source.Task;
+        }
+    }
+
+    /// <summary>Somebody who still waits.</summary>
+    private void WakeOne()
+    {
+        TaskCompletionSource? next;
+        do
+        {
+            lock (_lock)
+            {
+                _waiting.TryDequeue(out next);
+            }
+        }
+        while (next is not null && !next.TrySetResult());
+    }
+
+    private static async Task UnlessCanceledAsync(TaskCompletionSource source, CancellationToken cancellation)
+    {
+        await using (cancellation.Register(() => source.TrySetCanceled(cancellation)))
+        {
+            await source.Task;
         }
     }
 }

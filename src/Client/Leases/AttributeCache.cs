@@ -66,14 +66,20 @@ public sealed class AttributeCache(LeaseTable leases, Func<int> leaseMs)
     }
 
     /// <summary>Keeps what the server answered, if it may be kept.</summary>
-    public void Learn(in Question question, in InodeAttributes attributes, FrameFlags granted)
+    /// <param name="question">When it was asked.</param>
+    /// <param name="attributes">What was answered.</param>
+    /// <param name="granted">What of it may be kept.</param>
+    /// <param name="maxMs">For how many milliseconds at most.</param>
+    /// <returns>False when it <see cref="IsOvertaken">is overtaken</see>.</returns>
+    public bool Learn(in Question question, in InodeAttributes attributes, FrameFlags granted, int maxMs = int.MaxValue)
     {
         lock (_lock)
         {
-            if ((granted & FrameFlags.AttributesLeased) == 0 || IsOvertakenLocked(question, attributes.Ino))
+            var isOvertaken = IsOvertakenLocked(question, attributes.Ino);
+            if ((granted & FrameFlags.AttributesLeased) == 0 || isOvertaken)
             {
                 _inodes.Remove(attributes.Ino);
-                return;
+                return !isOvertaken;
             }
 
             if (_inodes.Count >= Max)
@@ -81,7 +87,8 @@ public sealed class AttributeCache(LeaseTable leases, Func<int> leaseMs)
                 _inodes.Clear();
             }
 
-            CollectionsMarshal.GetValueRefOrAddDefault(_inodes, attributes.Ino, out _) = new Entry(attributes, question.Offer.AskedMs + leaseMs());
+            CollectionsMarshal.GetValueRefOrAddDefault(_inodes, attributes.Ino, out _) = new Entry(attributes, question.Offer.AskedMs + Math.Min(maxMs, leaseMs()));
+            return true;
         }
     }
 
@@ -116,6 +123,24 @@ public sealed class AttributeCache(LeaseTable leases, Func<int> leaseMs)
             }
 
             return new Question(change.Offer, isAlone ? version : 0);
+        }
+    }
+
+    /// <summary>A name was made in a directory, of which nobody else can hear before the server does: the directory changed then, if it had not later.</summary>
+    public void Touch(ulong ino, long timeNs)
+    {
+        lock (_lock)
+        {
+            ref var stripe = ref StripeOf(ino);
+            stripe.ChangedAt = ++_version;
+            if (stripe.Changing > 0 || !_inodes.TryGetValue(ino, out var entry))
+            {
+                _inodes.Remove(ino);
+            }
+            else if (entry.Attributes.CtimeNs <= timeNs)
+            {
+                _inodes[ino] = entry with { Attributes = entry.Attributes with { MtimeNs = timeNs, CtimeNs = timeNs } };
+            }
         }
     }
 
@@ -186,5 +211,9 @@ public sealed class AttributeCache(LeaseTable leases, Func<int> leaseMs)
     public readonly record struct Question(LeaseOffer Offer, long Version);
 
     /// <summary>A change of this node that is under way.</summary>
-    public readonly record struct Change(LeaseOffer Offer, long Version, ulong Ino, ulong Other);
+    public readonly record struct Change(LeaseOffer Offer, long Version, ulong Ino, ulong Other)
+    {
+        /// <summary>For what the answer says of names. <paramref name="isResent"/>: the kernel's request came to a predecessor first.</summary>
+        public LeaseOffer ForNames(bool isResent) => isResent ? LeaseOffer.Old : Offer;
+    }
 }

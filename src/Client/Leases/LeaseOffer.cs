@@ -14,6 +14,9 @@ public readonly record struct LeaseOffer(long Sequence, long AskedMs, FrameFlags
     /// <summary>Nothing may be cached.</summary>
     public static readonly LeaseOffer None;
 
+    /// <summary>Of a question that a predecessor may have asked: it may have obeyed recalls since of which nothing is known here.</summary>
+    public static readonly LeaseOffer Old = new(-1, 0, FrameFlags.None);
+
     /// <summary>With the flags of the answer.</summary>
     public LeaseOffer With(FrameFlags granted) => this with { Granted = granted };
 

@@ -24,12 +24,18 @@ public sealed class LeaseTable
     /// <summary>What is told again within this time is not noted again: it counts as told for so much longer.</summary>
     private const int RoundMs = 1000;
 
+    /// <summary>So many refused renames are remembered, for so long: the kernel repeats one at once, and once only.</summary>
+    private const int RefusedMax = 16;
+    private const int RefusedMs = 1000;
+
     private const int SweepFrom = 4096;
     private const int SweepPauseMs = 1000;
     private const int Stripes = 1024;
 
     private readonly Lock _lock = new();
     private readonly long[] _recalled = new long[Stripes];
+    private readonly Dictionary<(ulong Parent, ulong NameHash), long> _movingUntilMs = []; // of what is being renamed the move's number, which is later than any time
+    private readonly Queue<((ulong Parent, ulong NameHash) Key, long UntilMs)> _moved = [];
     private readonly Dictionary<ulong, Told> _inodes = [];
     private readonly Dictionary<(ulong Parent, ulong NameHash), ToldName> _names = [];
     private readonly LeaseLog _log;
@@ -41,6 +47,9 @@ public sealed class LeaseTable
     private Sweep _inodesSweep = new(SweepFrom, 0);
     private Sweep _namesSweep = new(SweepFrom, 0);
     private long _sequence;
+    private long _lastMove = 1L << 62;
+    private readonly ((ulong Parent, ulong NameHash) Key, (ulong Parent, ulong NameHash) NewKey, long UntilMs)[] _refused = new ((ulong, ulong), (ulong, ulong), long)[RefusedMax];
+    private int _nextRefused;
     private long _lastToldMs;
     private TellingGroup _group = new();
 
@@ -147,19 +156,34 @@ public sealed class LeaseTable
         }
     }
 
-    /// <summary>A rename is about to be asked for: the kernel takes what it knows of a name along to the other one. What it takes the name for; <see cref="Ino.None"/> when that is not known.</summary>
-    public ulong Move(ulong parent, ReadOnlySpan<byte> name)
+    /// <summary>
+    /// A rename is about to be asked for: the kernel takes what it knows of a name along to the other one, and uses it there no longer than it would have here.
+    /// Dispose when it is answered: until then, and while what was asked before may be told, neither name gets a time-out, which the kernel would take along too.
+    /// </summary>
+    /// <remarks>What it believes may be old, then the rename is refused, and repeated after the kernel has asked again. That may be old again: so what comes a second time waits
+    /// until the kernel believes nothing any more.</remarks>
+    public Moving Move(ulong parent, ReadOnlySpan<byte> name, ulong newParent, ReadOnlySpan<byte> newName)
     {
-        if (name.IsEmpty)
-        {
-            return Ino.None;
-        }
-
+        var (key, newKey) = ((parent, NameHash.Wide(name)), (newParent, NameHash.Wide(newName)));
         lock (_lock)
         {
-            var believed = _names.GetValueOrDefault((parent, NameHash.Wide(name))).Ino;
-            SetName(parent, name, _time.NowMs() + Limits.KernelLeaseMs + Limits.LeaseAnswerMs, believed);
-            return believed;
+            var (told, newTold) = (_names.GetValueOrDefault(key), _names.GetValueOrDefault(newKey));
+            var nowMs = _time.NowMs();
+            var untilMs = Math.Max(_unknownUntilMs, Math.Max(told.UntilMs, newTold.UntilMs));
+            if (untilMs > nowMs)
+            {
+                Carry(key, name, told, untilMs);
+                Carry(newKey, newName, newTold, untilMs);
+            }
+
+            _movingUntilMs[key] = _movingUntilMs[newKey] = ++_lastMove;
+            var waitMs = untilMs > nowMs && Array.Exists(_refused, refused => refused.Key == key && refused.NewKey == newKey && refused.UntilMs > nowMs) ? untilMs - nowMs : 0;
+            return waitMs > 0
+                ? new Moving(this, Ino.None, Ino.None, key, newKey, _lastMove) { WaitMs = waitMs }
+                : new Moving(this, Believed(told), Believed(newTold), key, newKey, _lastMove);
+
+            // What has expired the kernel asks for again, wherever it is.
+            ulong Believed(in ToldName name) => name.UntilMs > nowMs ? name.Ino : Ino.None;
         }
     }
 
@@ -246,7 +270,7 @@ public sealed class LeaseTable
             }
 
             var now = _time.NowMs();
-            if (!HasRoom(_names, static told => told.UntilMs, ref _namesSweep, now))
+            if (_movingUntilMs.GetValueOrDefault((parent, NameHash.Wide(name))) > now || !HasRoom(_names, static told => told.UntilMs, ref _namesSweep, now))
             {
                 return 0;
             }
@@ -268,6 +292,16 @@ public sealed class LeaseTable
         else
         {
             told = told with { Ino = ino };
+        }
+    }
+
+    /// <summary>The kernel may use a name as long as another one, whose entry it takes along.</summary>
+    private void Carry((ulong Parent, ulong NameHash) key, ReadOnlySpan<byte> name, in ToldName told, long untilMs)
+    {
+        if (told.UntilMs < untilMs && !name.IsEmpty)
+        {
+            _names[key] = new ToldName(untilMs, told.Name ?? name.ToArray(), told.Ino);
+            _log.Add(untilMs, key.Parent, name);
         }
     }
 
@@ -316,6 +350,40 @@ public sealed class LeaseTable
         return told.Count < Max;
     }
 
+    private void EndMove((ulong Parent, ulong NameHash) key, (ulong Parent, ulong NameHash) newKey, long number)
+    {
+        lock (_lock)
+        {
+            var nowMs = _time.NowMs();
+            while (_moved.TryPeek(out var oldest) && oldest.UntilMs <= nowMs)
+            {
+                _moved.Dequeue();
+                if (_movingUntilMs.GetValueOrDefault(oldest.Key) == oldest.UntilMs)
+                {
+                    _movingUntilMs.Remove(oldest.Key);
+                }
+            }
+
+            foreach (var moved in (ReadOnlySpan<(ulong, ulong)>)[key, newKey])
+            {
+                // Else another one has begun that is not answered yet.
+                if (_movingUntilMs.GetValueOrDefault(moved) == number)
+                {
+                    _movingUntilMs[moved] = nowMs + Limits.LeaseAnswerMs;
+                    _moved.Enqueue((moved, nowMs + Limits.LeaseAnswerMs));
+                }
+            }
+        }
+    }
+
+    private void Refused((ulong Parent, ulong NameHash) key, (ulong Parent, ulong NameHash) newKey)
+    {
+        lock (_lock)
+        {
+            _refused[_nextRefused++ % RefusedMax] = (key, newKey, _time.NowMs() + RefusedMs);
+        }
+    }
+
     private void End(TellingGroup group)
     {
         lock (_lock)
@@ -355,6 +423,36 @@ public sealed class LeaseTable
         public long AttributesMs(ulong ino) => _table.TellAttributes(_offer, ino);
 
         public void Dispose() => _table.End(_group);
+    }
+
+    /// <summary>A rename that is being asked for.</summary>
+    public readonly struct Moving : IDisposable
+    {
+        private readonly LeaseTable _table;
+        private readonly (ulong Parent, ulong NameHash) _key;
+        private readonly (ulong Parent, ulong NameHash) _newKey;
+        private readonly long _number;
+
+        internal Moving(
+            LeaseTable table, ulong believed, ulong newBelieved, (ulong Parent, ulong NameHash) key, (ulong Parent, ulong NameHash) newKey, long number)
+        {
+            (_table, Believed, NewBelieved) = (table, believed, newBelieved);
+            (_key, _newKey, _number) = (key, newKey, number);
+        }
+
+        /// <summary>The inode that the kernel takes the name for without asking; <see cref="Ino.None"/> when that is not known, or it asks.</summary>
+        public ulong Believed { get; }
+
+        /// <summary>The same of the new name.</summary>
+        public ulong NewBelieved { get; }
+
+        /// <summary>How long to wait before the rename is asked for, milliseconds.</summary>
+        public long WaitMs { get; internal init; }
+
+        /// <summary>The kernel believed something old: it is going to repeat the rename.</summary>
+        public void Refused() => _table.Refused(_key, _newKey);
+
+        public void Dispose() => _table.EndMove(_key, _newKey, _number);
     }
 
     /// <summary>Answers being told at the same time; under the table's lock.</summary>

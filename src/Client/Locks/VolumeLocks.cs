@@ -77,8 +77,14 @@ public sealed class VolumeLocks(MetadataSession session, bool inherited)
             return (await session.MutateAsync<SetLockRequest, Empty>(operation, request)).Status;
         }
 
+        // The program may be interrupted at any time, which then must know the slot.
+        if (await session.SendDeferredAsync(Opcode.SetLock) is not Status.OK and var status)
+        {
+            return status;
+        }
+
         // A lock is waited for as long as the program wants it, over restarts of the server too.
-        var waiting = session.MutateAsync<SetLockRequest, Empty>(operation, request, timeoutMs: int.MaxValue);
+        var waiting = session.MutatePastDeferredAsync<SetLockRequest, Empty>(operation, request, timeoutMs: int.MaxValue);
         await using var registration = operation.Interrupted.Register(
             () => _ = session.QueryAsync<CancelLockRequest, Empty>(new(operation.Last.Slot, operation.Last.Sequence)).AsTask());
         return (await waiting).Status;

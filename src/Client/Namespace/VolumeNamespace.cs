@@ -10,7 +10,7 @@ namespace EphemeralFs.Client.Namespace;
 /// <summary>Names, attributes by name, links and extended attributes: one request of the metadata server each, unless the node has leased the answer.</summary>
 public sealed class VolumeNamespace(
     MetadataSession session, GrantPool grants, OpenFiles files, FileOpener opener, LeaseTable leases, AttributeCache attributes, KnownNames names, LookupIntents intents,
-    IKernelCache kernel)
+    DeferredCreates creates, IKernelCache kernel, TimeProvider time)
 {
     private readonly RemovedInodes _removed = new();
 
@@ -43,7 +43,7 @@ public sealed class VolumeNamespace(
             names.Learn(parent, name.Span, result.IsOk ? result.Value.Attributes.Ino : Ino.None, asked, result.Flags);
         }
 
-        var found = files.See(question, result);
+        var found = await files.SeeAsync(question, result);
         if (result.IsOk && result.Value.Attributes.IsRegular)
         {
             intents.LookedUp(parent, result.Value.Attributes.Ino);
@@ -79,21 +79,23 @@ public sealed class VolumeNamespace(
 
         names.MayChange(parent, name.Span);
         var change = attributes.Begin(parent);
+        var mayDefer = creates.Ask();
         var result = await session.MutateAsync<MknodRequest, NameReply>(operation, new(parent, ino, name, mode, uid, gid, rdev, target));
         var question = attributes.End(change);
+        creates.Learn(mayDefer, result);
         if (!result.IsOk)
         {
             names.MayChange(parent, name.Span);
             return files.See(question, result);
         }
 
-        names.Made(parent, name.Span, ino, change.Offer, result.Flags);
+        names.Made(parent, name.Span, ino, change.ForNames(operation.IsResent), result.Flags);
         if ((mode & FileMode.TypeMask) == FileMode.Directory)
         {
-            names.MadeDirectory(ino, change.Offer, result.Flags);
+            names.MadeDirectory(ino, change.ForNames(operation.IsResent), result.Flags);
         }
 
-        return files.See(question, result);
+        return await files.AsItIsNowAsync(operation, files.See(question, result));
     }
 
     /// <summary>Removes a name.</summary>
@@ -106,7 +108,7 @@ public sealed class VolumeNamespace(
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.Parent, result.Flags);
-            names.Removed(parent, name.Span, change.Offer);
+            names.Removed(parent, name.Span, change.ForNames(operation.IsResent));
             Unlinked(result.Value.Attributes);
         }
         else
@@ -127,7 +129,7 @@ public sealed class VolumeNamespace(
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.Parent, result.Flags);
-            names.Removed(parent, name.Span, change.Offer);
+            names.Removed(parent, name.Span, change.ForNames(operation.IsResent));
             names.Forget(result.Value.Attributes.Ino);
             Unlinked(result.Value.Attributes);
         }
@@ -143,19 +145,23 @@ public sealed class VolumeNamespace(
     public async ValueTask<Status> RenameAsync(
         Operation operation, ulong parent, ReadOnlyMemory<byte> name, ulong newParent, ReadOnlyMemory<byte> newName, uint flags)
     {
-        var believed = leases.Move(parent, name.Span);
-        var newBelieved = leases.Move(newParent, newName.Span);
+        using var moving = leases.Move(parent, name.Span, newParent, newName.Span);
+        if (moving.WaitMs > 0)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(moving.WaitMs), time);
+        }
+
         names.MayChange(parent, name.Span);
         names.MayChange(newParent, newName.Span);
         var change = attributes.Begin(parent, newParent);
-        var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags, believed, newBelieved));
+        var result = await session.MutateAsync<RenameRequest, RenameReply>(operation, new(parent, name, newParent, newName, flags, moving.Believed, moving.NewBelieved));
         var question = attributes.End(change);
         names.MayChange(parent, name.Span);
         names.MayChange(newParent, newName.Span);
         if (result.IsOk)
         {
-            leases.Believe(newParent, newName.Span, believed);
-            leases.Believe(parent, name.Span, flags == RenameRequest.Exchange ? newBelieved : Ino.None);
+            leases.Believe(newParent, newName.Span, moving.Believed);
+            leases.Believe(parent, name.Span, flags == RenameRequest.Exchange ? moving.NewBelieved : Ino.None);
             attributes.Learn(question, result.Value.Parent, result.Flags);
             attributes.Learn(question, result.Value.NewParent, result.Flags);
             var moved = result.Value.Moved;
@@ -169,14 +175,18 @@ public sealed class VolumeNamespace(
             // A file that has other names keeps this one when it is renamed to one of them.
             if (flags != RenameRequest.Exchange && (moved.IsDirectory || moved.Nlink == 1))
             {
-                names.Removed(parent, name.Span, change.Offer);
-                names.Made(newParent, newName.Span, moved.Ino, change.Offer, result.Flags);
+                names.Removed(parent, name.Span, change.ForNames(operation.IsResent));
+                names.Made(newParent, newName.Span, moved.Ino, change.ForNames(operation.IsResent), result.Flags);
             }
 
             if (result.Value.Replaced.Ino != Ino.None)
             {
                 Unlinked(result.Value.Replaced);
             }
+        }
+        else if (result.Status == Errno.ESTALE.ToStatus())
+        {
+            moving.Refused();
         }
 
         return result.Status;
@@ -191,7 +201,7 @@ public sealed class VolumeNamespace(
         var question = attributes.End(change);
         if (result.IsOk)
         {
-            names.Made(newParent, newName.Span, ino, change.Offer, result.Flags);
+            names.Made(newParent, newName.Span, ino, change.ForNames(operation.IsResent), result.Flags);
             files.SetNlink(result.Value.Attributes);
         }
         else
@@ -199,7 +209,7 @@ public sealed class VolumeNamespace(
             names.MayChange(newParent, newName.Span);
         }
 
-        return files.See(question, result);
+        return await files.AsItIsNowAsync(operation, files.See(question, result));
     }
 
     /// <summary>Target of a symbolic link.</summary>
@@ -222,9 +232,13 @@ public sealed class VolumeNamespace(
                 ino, asked, result.Flags, cookie, entries.Length > 0 ? entries[^1].Cookie : cookie, result.Value.End, entries.Select(entry => (entry.Name, entry.Ino)));
             if (withAttributes)
             {
-                foreach (ref readonly var entry in entries.AsSpan())
+                foreach (ref var entry in entries.AsSpan())
                 {
-                    attributes.Learn(question, entry.Attributes, result.Flags);
+                    if (!attributes.Learn(question, entry.Attributes, result.Flags) && entry.Attributes.IsRegular)
+                    {
+                        // As in OpenFiles.SeeAsync; whoever wants them asks.
+                        entry = entry with { Attributes = default };
+                    }
                 }
             }
         }

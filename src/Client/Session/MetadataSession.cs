@@ -1,3 +1,6 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using EphemeralFs.Client.Files;
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc;
@@ -59,9 +62,10 @@ public sealed class MetadataSession : IDisposable
         _volume = volume;
         _node = node;
         _deadlineMs = deadlineMs;
-        Slots = new SlotTable(memory);
+        Slots = new SlotTable(memory, _time);
         if (memory.Header.Session != 0)
         {
+            memory.Header.Opening = 0; // a predecessor may have died in between
             _current = new Identity(memory.Header.Life, new CallHeader(memory.Header.Session, memory.Header.Epoch));
         }
         else
@@ -100,6 +104,9 @@ public sealed class MetadataSession : IDisposable
     /// the server gives a silent node up.
     /// </summary>
     public int LeaseMs { get; private set; }
+
+    /// <summary>What the server has not heard of: it hears of it before anything that is asked here.</summary>
+    internal DeferredCreates? Deferred { get; set; }
 
     /// <summary>Attributes of the root as they were when the session was opened.</summary>
     public InodeAttributes Root { get; private set; }
@@ -156,6 +163,11 @@ public sealed class MetadataSession : IDisposable
         where TRequest : struct, IRequest<TRequest, TReply>
         where TReply : struct, IWireMessage<TReply>
     {
+        if (await SendDeferredAsync(TRequest.Opcode) is not Status.OK and var status)
+        {
+            return new RpcResult<TReply>(status, default);
+        }
+
         var identity = _current ?? await OpeningAsync(Life);
         if (identity is null)
         {
@@ -164,7 +176,7 @@ public sealed class MetadataSession : IDisposable
 
         var sentMs = _time.NowMs();
         Volatile.Write(ref _lastSentMs, sentMs);
-        return Answered(await _client.CallAsync<TRequest, TReply>(request, identity.Header, default, _deadlineMs, cancellation).ConfigureAwait(false), identity, sentMs);
+        return Answered(TRequest.Opcode, await _client.CallAsync<TRequest, TReply>(request, identity.Header, default, _deadlineMs, cancellation).ConfigureAwait(false), identity, sentMs);
     }
 
     /// <summary>Changes something, exactly once however often it is sent. The slot stays occupied until <see cref="Operation.Complete"/>.</summary>
@@ -173,6 +185,14 @@ public sealed class MetadataSession : IDisposable
     /// <param name="timeNs">Time of the operation; now by default.</param>
     /// <param name="timeoutMs">Milliseconds to wait; the session's deadline by default.</param>
     public async ValueTask<RpcResult<TReply>> MutateAsync<TRequest, TReply>(Operation operation, TRequest request, long timeNs = 0, int timeoutMs = 0)
+        where TRequest : struct, IRequest<TRequest, TReply>
+        where TReply : struct, IWireMessage<TReply> =>
+        await SendDeferredAsync(TRequest.Opcode) is not Status.OK and var status
+            ? new RpcResult<TReply>(status, default)
+            : await MutatePastDeferredAsync<TRequest, TReply>(operation, request, timeNs, timeoutMs);
+
+    /// <summary>As <see cref="MutateAsync"/>, for what does not depend on <see cref="Deferred"/>, or has waited for it. The slot is taken before it returns, if one is free.</summary>
+    internal async ValueTask<RpcResult<TReply>> MutatePastDeferredAsync<TRequest, TReply>(Operation operation, TRequest request, long timeNs = 0, int timeoutMs = 0)
         where TRequest : struct, IRequest<TRequest, TReply>
         where TReply : struct, IWireMessage<TReply>
     {
@@ -192,7 +212,7 @@ public sealed class MetadataSession : IDisposable
         Volatile.Write(ref _lastSentMs, sentMs);
         var header = identity.Header with { TimeNs = timeNs == 0 ? Clock.NowNs(_time) : timeNs, Slot = slot, Sequence = sequence };
         var result = await _client.CallAsync<TRequest, TReply>(request, header, default, timeoutMs == 0 ? _deadlineMs : timeoutMs).ConfigureAwait(false);
-        return Answered(result, identity, sentMs);
+        return Answered(TRequest.Opcode, result, identity, sentMs);
     }
 
     /// <summary>Completes with OK when the server has answered that the session lives (<see cref="IsConfirmed"/>).</summary>
@@ -244,6 +264,12 @@ public sealed class MetadataSession : IDisposable
         _client.Dispose();
     }
 
+    /// <summary>Completes when the server has heard of what it is to hear of before it is asked this.</summary>
+    internal ValueTask<Status> SendDeferredAsync(Opcode opcode) =>
+        Deferred is { Count: > 0 } deferred && opcode is not (Opcode.AcquireGrant or Opcode.ReturnGrant or Opcode.RenewSession)
+            ? deferred.SendAllAsync()
+            : default;
+
     private async Task ConnectAsync() => _opened.TrySetResult(await _client.ConnectAsync(_deadlineMs));
 
     private static TaskCompletionSource<Identity?> NewOpening() => new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -284,7 +310,13 @@ public sealed class MetadataSession : IDisposable
                 return false;
             }
 
-            request = new OpenSessionRequest(_volume, _node, _memory.Header.Session, _memory.Header.Epoch);
+            if (resumed is null && _memory.Header.Opening == 0)
+            {
+                RandomNumberGenerator.Fill(MemoryMarshal.AsBytes(new Span<ulong>(ref _memory.Header.Opening)));
+            }
+
+            request = new OpenSessionRequest(
+                _volume, _node, _memory.Header.Session, _memory.Header.Epoch, ++_memory.Header.Connections, resumed is null ? _memory.Header.Opening : 0);
             _peer = peer;
         }
 
@@ -349,6 +381,7 @@ public sealed class MetadataSession : IDisposable
             _memory.Header.Epoch = reply.Epoch;
             _memory.Header.Volume = reply.Volume;
             Volatile.Write(ref _memory.Header.Session, reply.Session);
+            _memory.Header.Opening = 0;
             _current = identity = new Identity(Life, new CallHeader(reply.Session, reply.Epoch));
             (opening, _opening) = (_opening, null);
         }
@@ -369,7 +402,7 @@ public sealed class MetadataSession : IDisposable
         Reopened?.Invoke(status);
     }
 
-    private RpcResult<T> Answered<T>(RpcResult<T> result, Identity identity, long sentMs)
+    private RpcResult<T> Answered<T>(Opcode opcode, RpcResult<T> result, Identity identity, long sentMs)
     {
         if (result.Status is Status.UnknownSession or Status.StaleEpoch)
         {
@@ -379,6 +412,10 @@ public sealed class MetadataSession : IDisposable
         {
             // The outcome of an operation: the session was let in.
             Confirm(sentMs);
+        }
+        else if (result.Status != Status.Canceled && !_disposed)
+        {
+            RpcTrace.Failed(opcode, result.Status, $"volume {_volume}");
         }
 
         return result;
@@ -503,7 +540,7 @@ public sealed class MetadataSession : IDisposable
     {
         var sentMs = _time.NowMs();
         Volatile.Write(ref _lastSentMs, sentMs);
-        Answered(await _client.CallAsync<RenewSessionRequest, Empty>(default, identity.Header, timeoutMs: _deadlineMs), identity, sentMs);
+        Answered(Opcode.RenewSession, await _client.CallAsync<RenewSessionRequest, Empty>(default, identity.Header, timeoutMs: _deadlineMs), identity, sentMs);
     }
 
     /// <summary>Looks again when the session's time-out is over, counted from the last question that was answered.</summary>

@@ -49,6 +49,7 @@ public sealed class Operation
         operation.IsResent = resent;
         operation.Interrupted = default;
         operation.NextStep = 0;
+        operation.Last = default;
         return operation;
     }
 

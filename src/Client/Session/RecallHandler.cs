@@ -15,11 +15,7 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, Ti
         switch (call.Header.Opcode)
         {
             case Opcode.Recall when RpcCall.TryRead<RecallRequest>(head, out var recall):
-                if (recall.Action == RecallAction.GoThrough)
-                {
-                    volume.Files.ThroughRecalls.Note(recall.Ino);
-                }
-
+                volume.Files.Table.Recalls.Note(recall.Ino, recall.Action);
                 volume.Files.Closed.Release(recall.Ino);
                 var file = volume.Files.Table.Find(recall.Ino);
                 if (file is null)
@@ -41,6 +37,12 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, Ti
                 return;
 
             case Opcode.Forget when RpcCall.TryRead<ForgetRequest>(head, out var forget):
+                if (forget.Deferred)
+                {
+                    _ = ForbidDeferringAsync(call);
+                    return;
+                }
+
                 (ulong Parent, byte[] Name)[] names = [.. forget.Names.Select(name => (name.Parent, name.Name.ToArray()))];
 
                 Task told;
@@ -94,6 +96,23 @@ internal sealed class RecallHandler(VolumeClient volume, IKernelCache kernel, Ti
     {
         await kernel.ForgetNameAsync(parent, name);
         call.Reply(default(Empty));
+    }
+
+    /// <summary>Acknowledges when the server has heard of everything; else it hears of it, and asks again, on a connection of the successor.</summary>
+    private async Task ForbidDeferringAsync(RpcCall call)
+    {
+        try
+        {
+            if (await volume.Creates.ForbidAsync())
+            {
+                call.Reply(default(Empty));
+            }
+        }
+        catch (Exception exception)
+        {
+            RpcTrace.Sink($"telling of deferred files failed: {exception}");
+            call.Fail(Status.Internal);
+        }
     }
 
     private static async Task ForgetAsync(RpcCall call, Task forgotten)

@@ -9,16 +9,28 @@ public sealed class SlotTable
     /// <summary>The sequence number of an operation that was sent under a session that has ended: what became of it nobody knows, and it is not sent again.</summary>
     public const uint Lost = 0;
 
+    /// <summary>
+    /// A predecessor may have answered a request and not lived to free its slot: such a request never comes again. What the kernel sends again it sends at once, so
+    /// after this time a slot that nobody has claimed may be used when there is no other.
+    /// </summary>
+    internal const int InheritedMs = 10 * Limits.RequestDeadlineMs;
+
     private readonly NodeMemory _memory;
+    private readonly TimeProvider _time;
+    private readonly HashSet<uint> _inherited = [];
+    private readonly long _inheritedUntilMs;
     private readonly Lock _lock = new();
     private readonly Stack<uint> _free = new(Limits.SlotsPerSession);
     private readonly Queue<TaskCompletionSource<uint>> _waiting = new();
+    private ITimer? _timer;
     private bool _stopped;
 
     /// <summary>Takes over the slots; those of a predecessor's unanswered requests stay occupied until the kernel sends the requests again.</summary>
-    public SlotTable(NodeMemory memory)
+    public SlotTable(NodeMemory memory, TimeProvider time)
     {
         _memory = memory;
+        _time = time;
+        _inheritedUntilMs = time.NowMs() + InheritedMs;
         for (var slot = Limits.SlotsPerSession - 1; slot >= 0; slot--)
         {
             ref var record = ref memory.Slots[slot];
@@ -26,6 +38,10 @@ public sealed class SlotTable
             {
                 record.Unique = 0;
                 _free.Push((uint)slot);
+            }
+            else
+            {
+                _inherited.Add((uint)slot);
             }
         }
     }
@@ -53,6 +69,11 @@ public sealed class SlotTable
             {
                 if (slots[i].Unique == operation.Unique && (slots[i].Step & ~SlotRecord.SessionEnded) == step)
                 {
+                    lock (_lock)
+                    {
+                        _inherited.Remove((uint)i);
+                    }
+
                     operation.Occupy((uint)i, slots[i].Sequence);
                     return new ValueTask<(uint, uint)>(((uint)i, slots[i].Step == step ? slots[i].Sequence : Lost));
                 }
@@ -74,6 +95,11 @@ public sealed class SlotTable
 
             source = new TaskCompletionSource<uint>(TaskCreationOptions.RunContinuationsAsynchronously);
             _waiting.Enqueue(source);
+            if (_inherited.Count > 0)
+            {
+                var leftMs = Math.Max(0, _inheritedUntilMs - _time.NowMs());
+                _timer ??= _time.CreateTimer(_ => UseInherited(), null, TimeSpan.FromMilliseconds(leftMs), Timeout.InfiniteTimeSpan);
+            }
         }
 
         return WaitAsync(source.Task, operation, step);
@@ -102,6 +128,7 @@ public sealed class SlotTable
             _stopped = true;
             waiting = [.. _waiting];
             _waiting.Clear();
+            _timer?.Dispose();
         }
 
         Array.ForEach(waiting, source => source.SetResult(0));
@@ -126,6 +153,19 @@ public sealed class SlotTable
         }
 
         next.SetResult(slot);
+    }
+
+    /// <summary>Frees the slots that nobody has claimed.</summary>
+    private void UseInherited()
+    {
+        uint[] unclaimed;
+        lock (_lock)
+        {
+            unclaimed = [.. _inherited];
+            _inherited.Clear();
+        }
+
+        Array.ForEach(unclaimed, Release);
     }
 
     private async ValueTask<(uint Slot, uint Sequence)> WaitAsync(Task<uint> task, Operation operation, uint step)

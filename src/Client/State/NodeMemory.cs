@@ -20,7 +20,7 @@ public sealed unsafe class NodeMemory
     /// <summary>Open handles of one mount.</summary>
     public const int HandleCount = 1 << 16;
 
-    private const ulong MagicValue = 0x36_4D_4E_53_46_45; // "EFSNM6"
+    private const ulong MagicValue = 0x38_4D_4E_53_46_45; // "EFSNM8"
     private const int HeaderBytes = 4096;
 
     private readonly byte* _base;
@@ -67,12 +67,17 @@ public sealed unsafe class NodeMemory
     public Span<byte> Lost => new(
         _base + HeaderBytes + (sizeof(SlotRecord) * Limits.SlotsPerSession) + (sizeof(HandleRecord) * HandleCount) + LeaseLog.Bytes, LostLog.Bytes);
 
+    /// <summary>The records of <see cref="Files.DeferredCreates"/>.</summary>
+    public Span<CreateRecord> Creates => new(
+        _base + HeaderBytes + (sizeof(SlotRecord) * Limits.SlotsPerSession) + (sizeof(HandleRecord) * HandleCount) + LeaseLog.Bytes + LostLog.Bytes,
+        Limits.DeferredCreates);
+
     /// <summary>Bytes to map for a write-back cache of <paramref name="cacheBytes"/>.</summary>
     public static long SizeFor(long cacheBytes)
     {
         var segments = cacheBytes / SegmentBytes;
         var tables = HeaderBytes + ((long)sizeof(SlotRecord) * Limits.SlotsPerSession) + ((long)sizeof(HandleRecord) * HandleCount)
-            + LeaseLog.Bytes + LostLog.Bytes;
+            + LeaseLog.Bytes + LostLog.Bytes + (sizeof(CreateRecord) * Limits.DeferredCreates);
         return RoundUp(tables) + (segments * (SegmentBytes + sizeof(SegmentHeader)));
     }
 
@@ -114,6 +119,12 @@ public struct StateHeader
 
     /// <summary>How many sessions the mount had before this one: each was ended by the server.</summary>
     public ulong Life;
+
+    /// <summary>How often a session was asked for, on a connection each.</summary>
+    public ulong Connections;
+
+    /// <summary>The number with which a session is being opened; 0 while there is one.</summary>
+    public ulong Opening;
 
     /// <summary>What <see cref="LostLog"/> has recorded since the mount was made: files, and bytes of them.</summary>
     public ulong LostFiles, LostBytes;
@@ -157,6 +168,52 @@ public struct HandleRecord
 
     /// <summary>The <c>unique</c> of the kernel request that opened it last: a handle that the server keeps may be opened again without asking it.</summary>
     public ulong Unique;
+}
+
+/// <summary>A file that a program has made and the metadata server has not heard of.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct CreateRecord
+{
+    /// <summary>The file's inode number; 0 = free.</summary>
+    public ulong Ino;
+
+    public ulong Parent;
+
+    /// <summary>The handle's number at the server.</summary>
+    public ulong OpenId;
+
+    /// <summary>When it was made, nanoseconds since the epoch.</summary>
+    public long TimeNs;
+
+    public uint Mode;
+    public uint Uid;
+    public uint Gid;
+
+    /// <summary>How it is opened: <see cref="Rpc.Messages.OpenFlags"/>.</summary>
+    public uint Flags;
+
+    public int NameLength;
+
+    private fixed byte _name[Limits.NameMaxBytes + 1];
+
+    /// <summary>The name in the parent.</summary>
+    public readonly byte[] GetName()
+    {
+        fixed (byte* name = _name)
+        {
+            return new ReadOnlySpan<byte>(name, NameLength).ToArray();
+        }
+    }
+
+    public void SetName(ReadOnlySpan<byte> value)
+    {
+        fixed (byte* name = _name)
+        {
+            value.CopyTo(new Span<byte>(name, Limits.NameMaxBytes));
+        }
+
+        NameLength = value.Length;
+    }
 }
 
 /// <summary>What an open handle may do.</summary>

@@ -146,8 +146,8 @@ public sealed class GrpcServer : IAsyncDisposable
         kestrel.Limits.MinResponseDataRate = null;
 
         // Sidecars hold one connection for days and exit when it is lost. A unix socket tells when its peer is gone: no pings of ours are needed,
-        // those of clients are answered.
-        kestrel.Limits.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
+        // those of clients are answered. (Kestrel adds this to the time of day: InfiniteTimeSpan, which is -1 ms, ends what is idle at the next second.)
+        kestrel.Limits.KeepAliveTimeout = TimeSpan.FromDays(3650);
         foreach (var path in options.Sockets)
         {
             kestrel.ListenUnixSocket(path, listen =>

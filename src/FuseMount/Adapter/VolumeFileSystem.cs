@@ -220,8 +220,9 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
     public override void RemoveXAttr(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
         ReplyStatus(r, await self.Volume.Namespace.RemoveXattrAsync(operation, r.NodeId, r.NameMemory)));
 
-    /// <summary>Directories are committed by the operations themselves.</summary>
-    public override void FSyncDir(FuseRequest request) => request.ReplyOk();
+    /// <summary>Operations commit directories themselves, but for files that the server has not heard of.</summary>
+    public override void FSyncDir(FuseRequest request) => request.Run(this, static async (r, self) =>
+        r.ReplyError((await self.Volume.Creates.SendAllAsync()).ToErrno()));
 
     public override void Ioctl(FuseRequest request) => request.ReplyError(Errno.ENOTTY);
 

@@ -141,7 +141,7 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
         r.ReplyError(await self.Volume.Files.SyncAsync(r.In<FuseFsyncIn>().Fh)));
 
     public override void SyncFs(FuseRequest request) => request.Run(this, static async (r, self) =>
-        r.ReplyError(await self.Volume.Files.FlushAllAsync()));
+        r.ReplyError(await self.Volume.SyncAsync()));
 
     public override void Release(FuseRequest request) => Mutate(this, request, static async (r, operation, self) =>
     {
@@ -347,9 +347,9 @@ internal sealed class VolumeFileSystemData(VolumeClient volume, VirtualFiles fil
             }
             else
             {
-                // The kernel counts no reference for the two dot entries.
-                var isDot = name.SequenceEqual("."u8) || name.SequenceEqual(".."u8);
-                fits = writer.TryAddPlus(isDot ? default : Known(entry, telling), entry.Ino, entry.Cookie, entry.Type, name);
+                // The kernel counts no reference for the two dot entries, nor for those without attributes.
+                var isBare = entry.Attributes.Ino == Ino.None || name.SequenceEqual("."u8) || name.SequenceEqual(".."u8);
+                fits = writer.TryAddPlus(isBare ? default : Known(entry, telling), entry.Ino, entry.Cookie, entry.Type, name);
             }
 
             if (!fits)

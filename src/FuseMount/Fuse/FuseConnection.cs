@@ -20,6 +20,7 @@ public sealed unsafe class FuseConnection : IDisposable
     private readonly List<FuseChannel> _channels;
     private readonly FuseWorker[] _workers;
     private readonly bool _resumed;
+    private readonly long _slowTicks;
     private readonly TaskCompletionSource<FuseEnd> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Guards the ends of the readers.
@@ -41,7 +42,7 @@ public sealed unsafe class FuseConnection : IDisposable
         Negotiated = negotiated;
         CompatSizes = !negotiated.Has(FuseInitFlags.SETXATTR_EXT);
         Tracer = options.Trace is { } sink ? new FuseTrace(sink) : null;
-        SlowTicks = options.SlowOperationMs > 0 ? options.SlowOperationMs * Stopwatch.Frequency / 1000 : long.MaxValue;
+        _slowTicks = options.SlowOperationMs > 0 ? options.SlowOperationMs * Stopwatch.Frequency / 1000 : long.MaxValue;
         Pool = new FusePool(this, RequestBytes(negotiated.MaxWriteBytes), options);
         Notifier = new FuseNotifier(this, options.TakeNotification);
         _workers = new FuseWorker[Math.Max(1, options.Workers)];
@@ -72,8 +73,6 @@ public sealed unsafe class FuseConnection : IDisposable
     internal FusePool Pool { get; }
 
     internal FuseTrace? Tracer { get; }
-
-    internal long SlowTicks { get; }
 
     internal bool CompatSizes { get; }
 
@@ -182,6 +181,9 @@ public sealed unsafe class FuseConnection : IDisposable
         return drained;
     }
 
+    /// <summary>Readers that hold no memory, because there was nothing to read for a while.</summary>
+    internal int RestingReaders => _workers.Count(worker => worker.IsResting);
+
     /// <summary>Requests without an answer, for dumps.</summary>
     public IReadOnlyList<FuseInFlightInfo> InFlight()
     {
@@ -265,9 +267,20 @@ public sealed unsafe class FuseConnection : IDisposable
         ReportFault(header.Opcode, header.Unique & ~FuseAbi.UniqueResend, what, null);
     }
 
-    internal void ReportSlow(FuseRequest request, Errno result, long ticks) =>
-        _options.OnSlow?.Invoke(new FuseSlowOperation(
-            request.Opcode, request.Unique, request.NodeId, request.Pid, ticks * 1000.0 / Stopwatch.Frequency, result));
+    /// <summary>Tells of an answered operation what is out of the ordinary.</summary>
+    internal void Report(FuseRequest request, Errno result, long ticks)
+    {
+        if (ticks >= _slowTicks && request.Opcode != FuseOpcode.SETLKW)
+        {
+            _options.OnSlow?.Invoke(Finished(request));
+        }
+        if (result == Errno.EIO)
+        {
+            _options.OnIoError?.Invoke(Finished(request));
+        }
+
+        FuseFinishedOperation Finished(FuseRequest r) => new(r.Opcode, r.Unique, r.NodeId, r.Pid, ticks * 1000.0 / Stopwatch.Frequency, result);
+    }
 
     internal void WorkerEnded(FuseEnd end)
     {

@@ -62,14 +62,17 @@ public sealed record FuseConnectionOptions
     /// <summary>Where trace lines go; null turns tracing off (one branch per request). See <see cref="FuseTrace.FromEnvironment"/>.</summary>
     public Action<string>? Trace { get; init; }
 
-    /// <summary>Takes notifications in place of the threads that write them to the descriptor, given the lane that they would wait in: for a kernel that is simulated.</summary>
-    internal Func<FuseNotification, int, ValueTask<Errno>>? TakeNotification { get; init; }
+    /// <summary>Takes notifications in place of the threads that write them to the descriptor, given the queue that they would wait in: for a kernel that is simulated.</summary>
+    internal Func<FuseNotification, FuseNotifyQueue, ValueTask<Errno>>? TakeNotification { get; init; }
 
     /// <summary>Operations slower than this are told to <see cref="OnSlow"/>, ms; 0 turns it off. Waiting locks are not counted.</summary>
     public int SlowOperationMs { get; init; }
 
     /// <summary>Told of slow operations, after their reply. Must not throw.</summary>
-    public Action<FuseSlowOperation>? OnSlow { get; init; }
+    public Action<FuseFinishedOperation>? OnSlow { get; init; }
+
+    /// <summary>Told of operations that were answered EIO, which does not tell the program why. Must not throw.</summary>
+    public Action<FuseFinishedOperation>? OnIoError { get; init; }
 }
 
 /// <summary>A fault that cost one request its answer (it was answered EIO), or none.</summary>
@@ -79,5 +82,5 @@ public sealed record FuseConnectionOptions
 /// <param name="Exception">The exception, if there was one.</param>
 public readonly record struct FuseFault(FuseOpcode Opcode, ulong Unique, string What, Exception? Exception);
 
-/// <summary>An operation that took longer than <see cref="FuseConnectionOptions.SlowOperationMs"/>.</summary>
-public readonly record struct FuseSlowOperation(FuseOpcode Opcode, ulong Unique, ulong NodeId, uint Pid, double ElapsedMs, Errno Result);
+/// <summary>An operation that was answered.</summary>
+public readonly record struct FuseFinishedOperation(FuseOpcode Opcode, ulong Unique, ulong NodeId, uint Pid, double ElapsedMs, Errno Result);

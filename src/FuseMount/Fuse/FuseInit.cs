@@ -88,7 +88,7 @@ internal static unsafe class FuseInit
 
     private readonly struct DisposableBuffer(int capacity) : IDisposable
     {
-        public FuseBuffer Value { get; } = new(capacity, alignPayload: false);
+        public FuseBuffer Value { get; } = new(capacity, receives: true);
 
         public void Dispose() => ((IDisposable)Value).Dispose();
     }

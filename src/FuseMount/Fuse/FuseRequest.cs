@@ -41,7 +41,7 @@ public sealed unsafe partial class FuseRequest
     internal FuseRequest(FuseConnection connection, int smallBytes)
     {
         _connection = connection;
-        _small = new FuseBuffer(smallBytes, alignPayload: false);
+        _small = new FuseBuffer(smallBytes, receives: false);
     }
 
     /// <summary>The connection, with its settings and notifier.</summary>
@@ -184,10 +184,7 @@ public sealed unsafe partial class FuseRequest
         {
             tracer.Reply(this, error, replyBytes, elapsed);
         }
-        if (elapsed >= connection.SlowTicks && _row.Opcode != FuseOpcode.SETLKW)
-        {
-            connection.ReportSlow(this, error, elapsed);
-        }
+        connection.Report(this, error, elapsed);
         _worker!.InFlight.Remove(this);
         connection.Counters.End(_row, error, elapsed);
         ResetInterrupt();

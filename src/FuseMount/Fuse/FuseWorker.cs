@@ -6,16 +6,22 @@ using EphemeralFs.Interop;
 namespace EphemeralFs.FuseMount.Fuse;
 
 /// <summary>A thread that reads requests from one channel and dispatches them, and the list of those it read.</summary>
+/// <remarks>With nothing to read for a while it rests (<see cref="FuseRest"/>): it waits without a buffer, and then has one before it reads.</remarks>
 internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel channel, int index)
 {
-    private FuseBuffer _buffer = connection.Pool.RentBuffer();
+    private FuseBuffer? _buffer; // none while it rests
     private Thread? _thread;
     private volatile int _osThreadId;
     private volatile bool _reading;
+    private volatile bool _mayRest;
+    private long _lastRead;
 
     public FuseChannel Channel => channel;
 
     public FuseInFlight InFlight { get; } = new();
+
+    /// <summary>Whether it waits without a buffer.</summary>
+    public bool IsResting => Volatile.Read(ref _buffer) is null;
 
     public void Start()
     {
@@ -29,6 +35,16 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
         if (_reading)
         {
             channel.Wake(_osThreadId);
+        }
+    }
+
+    /// <summary>Has the thread rest if it has read nothing since then, in ticks of the stopwatch.</summary>
+    public void RestIfIdle(long since)
+    {
+        if (Volatile.Read(ref _lastRead) < since)
+        {
+            _mayRest = true;
+            Wake();
         }
     }
 
@@ -48,16 +64,17 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
             connection.ReportFault(0, 0, "a reader failed", e);
             end = new FuseEnd(FuseEndReason.Failed, Errno.EIO);
         }
-        connection.Pool.Return(_buffer);
+        Rest();
         connection.WorkerEnded(end);
     }
 
     /// <summary>Reads and dispatches in the calling thread until the channel has nothing more.</summary>
     public void Serve()
     {
+        _buffer ??= connection.Pool.RentBuffer();
         while (!connection.IsStopping && channel.Receive(_buffer.Start, _buffer.Capacity, out int length) == Errno.OK)
         {
-            Dispatch(length);
+            Dispatch(_buffer, length);
         }
     }
 
@@ -72,14 +89,27 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
                 _reading = false;
                 return new FuseEnd(FuseEndReason.Stopped, Errno.OK);
             }
-            Errno errno = channel.Receive(_buffer.Start, _buffer.Capacity, out int length);
+            int length = 0;
+            Errno errno = _buffer is null ? channel.WaitReadable(Timeout.Infinite) : channel.Receive(_buffer.Start, _buffer.Capacity, out length);
             _reading = false;
             switch (errno)
             {
+                case Errno.OK when _buffer is null:
+                    _buffer = connection.Pool.RentBuffer();
+                    Volatile.Write(ref _lastRead, Stopwatch.GetTimestamp());
+                    FuseRest.Awake(this);
+                    break;
                 case Errno.OK:
-                    Dispatch(length);
+                    _mayRest = false;
+                    Dispatch(_buffer, length);
                     break;
                 case Errno.EINTR:
+                    if (_mayRest)
+                    {
+                        _mayRest = false;
+                        Rest();
+                    }
+                    break;
                 case Errno.EAGAIN:
                 case Errno.ENOENT:
                     // ENOENT: the request was interrupted while it was being copied.
@@ -94,11 +124,22 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
         }
     }
 
+    private void Rest()
+    {
+        if (_buffer is { } buffer)
+        {
+            _buffer = null;
+            connection.Pool.Return(buffer);
+            FuseRest.Resting(this);
+        }
+    }
+
     /// <summary>Checks one message and hands it to the handler. Never throws.</summary>
-    private void Dispatch(int length)
+    private void Dispatch(FuseBuffer buffer, int length)
     {
         long started = Stopwatch.GetTimestamp();
-        var message = new ReadOnlySpan<byte>(_buffer.Start, length);
+        Volatile.Write(ref _lastRead, started);
+        var message = new ReadOnlySpan<byte>(buffer.Start, length);
         if (FuseParser.ReadHeader(message, out FuseInHeader header) != Errno.OK)
         {
             connection.ReportMalformed(default, "a malformed request: shorter than a header");
@@ -127,12 +168,12 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
         connection.Counters.Begin(row);
         if (row.Invoke is null)
         {
-            DispatchOwn(header, row, started);
+            DispatchOwn(buffer, header, row, started);
             return;
         }
 
         FuseRequest request = connection.Pool.RentRequest();
-        if (request.Begin(this, row, _buffer, length, parsed, started))
+        if (request.Begin(this, row, buffer, length, parsed, started))
         {
             _buffer = connection.Pool.RentBuffer();
         }
@@ -166,12 +207,12 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
     }
 
     /// <summary>INTERRUPT and INIT.</summary>
-    private void DispatchOwn(in FuseInHeader header, FuseOpcodeRow row, long started)
+    private void DispatchOwn(FuseBuffer buffer, in FuseInHeader header, FuseOpcodeRow row, long started)
     {
         Errno result = Errno.OK;
         if (row.Opcode == FuseOpcode.INTERRUPT)
         {
-            ulong unique = Unsafe.ReadUnaligned<ulong>(_buffer.Start + FuseParser.HeaderSize);
+            ulong unique = Unsafe.ReadUnaligned<ulong>(buffer.Start + FuseParser.HeaderSize);
             connection.Interrupt(header.Unique, unique);
         }
         else

@@ -112,7 +112,7 @@ public sealed class KeeperHost : IDisposable
         }
 
         var path = options.SocketPath;
-        var error = ProcessControlLock.TryTake(path + ".lock", out var taken, out var owner);
+        var error = ProcessControlLock.TryTake(LockOf(path), out var taken, out var owner);
         if (error != Errno.OK)
         {
             throw new KeeperException(error, error == Errno.EAGAIN
@@ -135,6 +135,9 @@ public sealed class KeeperHost : IDisposable
             throw;
         }
     }
+
+    /// <summary>The lock of the keeper that serves a socket: there from before the socket is until after it was told to stop.</summary>
+    public static string LockOf(string socketPath) => socketPath + ".lock";
 
     private void Log(string line) => _options.Log?.Invoke(line);
 

@@ -224,17 +224,30 @@ internal sealed class MountedVolume : IDisposable
     private static VolumeFileSystemData CreateHandler(VolumeClient client, NodeStorage storage, string volume, KernelCache holder) =>
         new(client, new VirtualFiles(() => StatsText(client, volume, holder), () => LostText(client)), storage.Servers.Space);
 
-    private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger, bool allowIdmap = false) => new()
+    private static FuseConnectionOptions ConnectionOptions(NodeOptions options, ILogger logger, bool allowIdmap = false)
     {
-        // Cached pages are dropped by recalls, not by asking at each read.
-        Flags = (FuseConnectionOptions.DefaultFlags & ~FuseInitFlags.AUTO_INVAL_DATA) | (allowIdmap ? FuseInitFlags.ALLOW_IDMAP : 0),
-        Workers = options.Workers,
-        SlowOperationMs = options.SlowOperationMs,
-        OnSlow = slow => logger.LogWarning(
-            "slow operation: {Opcode} of inode {Ino} by process {Pid} took {Ms:0} ms: {Result}", slow.Opcode, slow.NodeId, slow.Pid, slow.ElapsedMs, slow.Result),
-        OnFault = fault => logger.LogError(fault.Exception, "fuse: {Opcode} {Unique}: {What}", fault.Opcode, fault.Unique, fault.What),
-        Trace = options.TraceFuse ? line => logger.LogInformation("{Line}", line) : null,
-    };
+        var rarely = new Rarely();
+        return new FuseConnectionOptions
+        {
+            // Cached pages are dropped by recalls, not by asking at each read.
+            Flags = (FuseConnectionOptions.DefaultFlags & ~FuseInitFlags.AUTO_INVAL_DATA) | (allowIdmap ? FuseInitFlags.ALLOW_IDMAP : 0),
+            Workers = options.Workers,
+            SlowOperationMs = options.SlowOperationMs,
+            OnSlow = slow => logger.LogWarning(
+                "slow operation: {Opcode} of inode {Ino} by process {Pid} took {Ms:0} ms: {Result}", slow.Opcode, slow.NodeId, slow.Pid, slow.ElapsedMs, slow.Result),
+            OnIoError = failed =>
+            {
+                if (rarely.MaySay(out var unsaid))
+                {
+                    logger.LogWarning(
+                        "{Opcode} of inode {Ino} by process {Pid} was answered EIO after {Ms:0} ms; {Unsaid} more since the last such line",
+                        failed.Opcode, failed.NodeId, failed.Pid, failed.ElapsedMs, unsaid);
+                }
+            },
+            OnFault = fault => logger.LogError(fault.Exception, "fuse: {Opcode} {Unique}: {What}", fault.Opcode, fault.Unique, fault.What),
+            Trace = options.TraceFuse ? line => logger.LogInformation("{Line}", line) : null,
+        };
+    }
 
     private static string StatsText(VolumeClient client, string volume, KernelCache holder)
     {

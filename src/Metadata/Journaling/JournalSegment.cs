@@ -14,7 +14,7 @@ namespace EphemeralFs.Metadata.Journaling;
 public sealed class JournalSegment : IDisposable
 {
     internal const uint Magic = 0x4A534645;
-    internal const uint Version = 3;
+    internal const uint Version = 5;
     internal const int HeaderBytes = 40;
     internal const int RecordHeaderBytes = 16;
 

@@ -8,7 +8,7 @@ public enum RecordKind : byte
     /// <summary>A request of a session was applied: opcode, session, time, slot, sequence number, the request's message.</summary>
     Request = 1,
 
-    /// <summary>A session was opened: node name. Its id follows from the state.</summary>
+    /// <summary>A session was opened: node name, number of the opening. Its id follows from the state.</summary>
     SessionBegun = 2,
 
     /// <summary>A session was closed, or expired: session, time.</summary>

@@ -21,10 +21,11 @@ public static class Records
         w.Bytes(head);
     }
 
-    public static void SessionBegun(ref WireWriter w, string node)
+    public static void SessionBegun(ref WireWriter w, string node, ulong opening)
     {
         w.U8((byte)RecordKind.SessionBegun);
         w.Text(node);
+        w.U64(opening);
     }
 
     public static void SessionEnded(ref WireWriter w, ulong session, long timeNs)
@@ -129,7 +130,7 @@ public static class Records
 
     private static string? ApplySessionBegun(VolumeState v, ref WireReader r)
     {
-        SessionLife.Begin(v, r.Text(Limits.NameMaxBytes));
+        SessionLife.Begin(v, r.Text(Limits.NameMaxBytes), r.U64());
         return null;
     }
 

@@ -10,7 +10,7 @@ namespace EphemeralFs.Metadata.Journaling;
 public static class Snapshot
 {
     internal const uint Magic = 0x53534645;
-    internal const uint Version = 2;
+    internal const uint Version = 3;
     internal const int HeaderBytes = 32;
 
     /// <summary>Writes a snapshot to <paramref name="target"/>.</summary>

@@ -145,7 +145,7 @@ internal static class SnapshotReader
 
     private static SessionState ReadSession(BinaryReader r)
     {
-        var session = new SessionState(r.ReadUInt64(), r.ReadString()) { Epoch = r.ReadUInt32(), GrantBytes = r.ReadUInt64() };
+        var session = new SessionState(r.ReadUInt64(), r.ReadString(), r.ReadUInt64()) { Epoch = r.ReadUInt32(), GrantBytes = r.ReadUInt64() };
         ReadGrants(r, session.Inodes);
         ReadGrants(r, session.Blocks);
         for (var count = r.ReadInt32(); count > 0; count--)

@@ -183,6 +183,7 @@ internal static class SnapshotWriter
     {
         w.Write(session.Id);
         w.Write(session.Node);
+        w.Write(session.Opening);
         w.Write(session.Epoch);
         w.Write(session.GrantBytes);
         WriteGrants(w, session.Inodes);

@@ -38,6 +38,9 @@ public static class Conflicts
 
     public static void Commit(VolumeState v, SessionState session, in CommitRequest q, List<RecallNeed> needs) => Change(v, session, q.Ino, needs);
 
+    public static void CreateAndCommit(VolumeState v, SessionState session, in CreateAndCommitRequest q, List<RecallNeed> needs) =>
+        Change(v, session, q.Commit.Ino, needs);
+
     public static void Fallocate(VolumeState v, SessionState session, in FallocateRequest q, List<RecallNeed> needs) =>
         Change(v, session, q.Ino, needs);
 

@@ -11,7 +11,7 @@ public sealed class OpContext
     public SessionState Session { get; private set; } = null!;
 
     /// <summary>Time of the operation at the node, nanoseconds since the epoch.</summary>
-    public long TimeNs { get; private set; }
+    public long TimeNs { get; set; }
 
     /// <summary>Whether the journal is replayed: a lock request is then never queued.</summary>
     public bool IsReplay { get; private set; }

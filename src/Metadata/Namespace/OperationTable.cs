@@ -48,6 +48,7 @@ public static class OperationTable
         new Row<SetAttrRequest, EntryReply>(SetAttrRequest.Opcode, true, SetAttr.Apply, Conflicts.SetAttr),
         new Row<MknodRequest, NameReply>(MknodRequest.Opcode, true, Mknod.Apply),
         new Row<CreateRequest, CreateReply>(CreateRequest.Opcode, true, Create.Apply, Conflicts.Create),
+        new Row<CreateAndCommitRequest, CreateAndCommitReply>(CreateAndCommitRequest.Opcode, true, CreateAndCommit.Apply, Conflicts.CreateAndCommit),
         new Row<TmpfileRequest, OpenReply>(TmpfileRequest.Opcode, true, Tmpfile.Apply),
         new Row<UnlinkRequest, NameReply>(UnlinkRequest.Opcode, true, Unlink.Apply, Conflicts.Unlink),
         new Row<RmdirRequest, NameReply>(RmdirRequest.Opcode, true, Rmdir.Apply),

@@ -5,7 +5,8 @@ namespace EphemeralFs.Metadata.Namespace;
 /// <summary>A session of a node on the volume, as the journal keeps it.</summary>
 /// <param name="id">Session id; the volume's id is in the upper half.</param>
 /// <param name="node">Node name, for people.</param>
-public sealed class SessionState(ulong id, string node)
+/// <param name="opening">What the node calls its opening (<see cref="Rpc.Messages.OpenSessionRequest.Opening"/>).</param>
+public sealed class SessionState(ulong id, string node, ulong opening)
 {
     private const int SlotsAtFirst = 16;
     private SlotState[] _slots = [];
@@ -13,6 +14,8 @@ public sealed class SessionState(ulong id, string node)
     public ulong Id => id;
 
     public string Node => node;
+
+    public ulong Opening => opening;
 
     /// <summary>Requests with a lower epoch are refused.</summary>
     public uint Epoch { get; set; } = 1;

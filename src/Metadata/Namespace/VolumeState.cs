@@ -22,7 +22,7 @@ public sealed class VolumeState
         LimitInodes = limitInodes;
         Inodes.Add(new Inode
         {
-            Attributes = NewAttributes(Ino.Root, RootMode, 0, 0, 0, timeNs) with { Nlink = 2 },
+            Attributes = InodeAttributes.New(Ino.Root, RootMode, 0, 0, 0, timeNs) with { Nlink = 2 },
             Content = new DirectoryContent(Ino.Root),
         });
     }
@@ -77,23 +77,6 @@ public sealed class VolumeState
     /// <summary>Quota bytes that are neither used nor granted.</summary>
     public ulong FreeBytes =>
         LimitBytes == 0 ? ulong.MaxValue : LimitBytes - Math.Min(LimitBytes, UsedBytes + GrantedBytes);
-
-    /// <summary>Attributes of a new inode.</summary>
-    public static InodeAttributes NewAttributes(ulong ino, uint mode, uint uid, uint gid, uint rdev, long timeNs) => new()
-    {
-        Ino = ino,
-        Generation = 1,
-        Mode = mode,
-        Nlink = 1,
-        Uid = uid,
-        Gid = gid,
-        Rdev = rdev,
-        AtimeNs = timeNs,
-        MtimeNs = timeNs,
-        CtimeNs = timeNs,
-        BtimeNs = timeNs,
-        DataVersion = 1,
-    };
 
     /// <summary>The inode. ESTALE when it does not exist (any more): the kernel then walks the path again and finds what replaced it.</summary>
     public Status Find(ulong ino, out Inode inode)

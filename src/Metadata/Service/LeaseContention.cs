@@ -12,6 +12,9 @@ internal sealed class LeaseContention
     private const int ConflictsMax = 8;
     private const int WindowMs = 1000;
 
+    /// <summary>A recall of a name that takes so long was in the way of something.</summary>
+    private const int SlowMs = 100;
+
     /// <summary>How long an inode is contested at first, well above <see cref="ExpiryMs"/>; doubled each time it becomes so again soon.</summary>
     private const int PeriodMs = 30_000;
     private const int PeriodMaxMs = 240_000;
@@ -43,6 +46,45 @@ internal sealed class LeaseContention
     /// <summary>It had to be called back.</summary>
     public void Conflict(ulong ino, long nowMs)
     {
+        if (Find(ino, nowMs) is not { } entry || nowMs < entry.UntilMs)
+        {
+            return;
+        }
+
+        if (nowMs > entry.WindowStartMs + WindowMs)
+        {
+            (entry.WindowStartMs, entry.Conflicts) = (nowMs, 0);
+        }
+
+        if (++entry.Conflicts >= ConflictsMax)
+        {
+            Begin(entry, nowMs);
+        }
+    }
+
+    /// <summary>
+    /// A name of the directory was called back, and after <paramref name="waitedMs"/> the last one forgot it. When that is long, an operation of its own held the
+    /// directory there, which waited for this one in turn, until the name expired: once is enough.
+    /// </summary>
+    public void Waited(ulong ino, long waitedMs, long nowMs)
+    {
+        if (waitedMs >= SlowMs && Find(ino, nowMs) is { } entry && nowMs >= entry.UntilMs)
+        {
+            Begin(entry, nowMs);
+        }
+    }
+
+    private static void Begin(Entry entry, long nowMs)
+    {
+        var isSoon = entry.PeriodMs > 0 && nowMs < entry.UntilMs + (2 * entry.PeriodMs);
+        entry.PeriodMs = isSoon ? Math.Min(PeriodMaxMs, entry.PeriodMs * 2) : PeriodMs;
+        entry.UntilMs = nowMs + entry.PeriodMs;
+        entry.ExpiredMs = nowMs + ExpiryMs;
+        entry.Conflicts = 0;
+    }
+
+    private Entry? Find(ulong ino, long nowMs)
+    {
         if (!_inodes.TryGetValue(ino, out var entry))
         {
             if (_inodes.Count >= Max)
@@ -57,31 +99,14 @@ internal sealed class LeaseContention
 
                 if (_inodes.Count >= Max)
                 {
-                    return;
+                    return null;
                 }
             }
 
             _inodes.Add(ino, entry = new Entry { WindowStartMs = nowMs });
         }
 
-        if (nowMs < entry.UntilMs)
-        {
-            return;
-        }
-
-        if (nowMs > entry.WindowStartMs + WindowMs)
-        {
-            (entry.WindowStartMs, entry.Conflicts) = (nowMs, 0);
-        }
-
-        if (++entry.Conflicts >= ConflictsMax)
-        {
-            var isSoon = entry.PeriodMs > 0 && nowMs < entry.UntilMs + (2 * entry.PeriodMs);
-            entry.PeriodMs = isSoon ? Math.Min(PeriodMaxMs, entry.PeriodMs * 2) : PeriodMs;
-            entry.UntilMs = nowMs + entry.PeriodMs;
-            entry.ExpiredMs = nowMs + ExpiryMs;
-            entry.Conflicts = 0;
-        }
+        return entry;
     }
 
     private sealed class Entry

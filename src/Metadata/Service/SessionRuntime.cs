@@ -15,11 +15,17 @@ internal sealed class SessionRuntime(SessionState state, long nowMs)
     /// <summary>The connection for call-backs; null until the session was heard of.</summary>
     public RpcPeer? Peer { get; set; }
 
+    /// <summary>Of the connection on which the session was last asked for (<see cref="OpenSessionRequest.Connection"/>).</summary>
+    public ulong Connection { get; set; }
+
     /// <summary>When a request last came, milliseconds of the monotonic clock.</summary>
     public long LastSeenMs { get; set; } = nowMs;
 
     /// <summary>Its bit in <see cref="Inode.CachedBy"/>; 0 when all 64 are taken: such a session caches no names and attributes.</summary>
     public ulong Holder { get; init; }
+
+    /// <summary>Whether it may have made files that the server has not heard of (<see cref="FrameFlags.MayDefer"/>): it is asked before another session is let in.</summary>
+    public bool MayDefer { get; set; }
 
     /// <summary>What it was told to forget and has not acknowledged.</summary>
     public List<PendingForget> Forgets { get; } = [];
@@ -61,6 +67,9 @@ internal sealed class PendingForget(SessionRuntime session, ForgetRequest reques
 
     /// <summary>Operations that are answered when it is acknowledged.</summary>
     public List<ParkedOperation> Waiters { get; } = [];
+
+    /// <summary>Sessions that are let in then.</summary>
+    public List<(RpcCall Call, OpenSessionRequest Request)> Openings { get; } = [];
 }
 
 /// <summary>Why an operation was not answered yet.</summary>

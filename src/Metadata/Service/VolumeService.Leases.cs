@@ -52,6 +52,48 @@ internal sealed partial class VolumeService
         return lease;
     }
 
+    /// <summary>
+    /// Whether the session may tell its kernel that files are made before it tells the server: while nobody else can look, and as long as the volume has room for
+    /// all that it may defer at a time, and all that it may be making meanwhile: whatever makes an inode tells it again.
+    /// </summary>
+    private FrameFlags LetDefer(OperationRow row, SessionRuntime session)
+    {
+        if (row.Opcode is not (Opcode.Create or Opcode.CreateAndCommit or Opcode.Mknod or Opcode.Tmpfile))
+        {
+            return FrameFlags.None;
+        }
+
+        var may = _sessions.Count == 1 && session.Holder != 0 && !session.Forgets.Exists(forget => forget.Request.Deferred)
+            && (_state.LimitInodes == 0 || _state.UsedInodes + Limits.DeferredCreates + Limits.SlotsPerSession <= _state.LimitInodes);
+        session.MayDefer |= may;
+        return may ? FrameFlags.MayDefer : FrameFlags.None;
+    }
+
+    /// <summary>Whether a new session has to wait until another one has sent what it had deferred. Then it is let in, or when that one has ended.</summary>
+    private bool AwaitDeferred(in RpcCall call, in OpenSessionRequest request)
+    {
+        foreach (var other in _sessions.Values)
+        {
+            if (!other.MayDefer)
+            {
+                continue;
+            }
+
+            var forget = other.Forgets.Find(forget => forget.Request.Deferred);
+            if (forget is null)
+            {
+                forget = new PendingForget(other, new ForgetRequest([], [], Everything: false, Deferred: true), NowMs);
+                other.Forgets.Add(forget);
+                _forgetOutbox.Enqueue(forget);
+            }
+
+            forget.Openings.Add((call, request));
+            return true;
+        }
+
+        return false;
+    }
+
     /// <summary>The operation at hand has changed names and attributes: its answer waits until no other session uses the old ones.</summary>
     private void AwaitForgotten(in RpcCall call, OperationRow row, SessionRuntime session, ref ParkedOperation? parked)
     {
@@ -149,7 +191,7 @@ internal sealed partial class VolumeService
             }
         }
 
-        return names is null && inodes is null ? null : new ForgetRequest([.. names ?? []], [.. inodes ?? []], Everything: false);
+        return names is null && inodes is null ? null : new ForgetRequest([.. names ?? []], [.. inodes ?? []], Everything: false, Deferred: false);
     }
 
     private void SendForget(PendingForget forget)
@@ -185,6 +227,11 @@ internal sealed partial class VolumeService
                 forget.SentOn = null;
                 if (result.IsOk)
                 {
+                    foreach (var (directory, _) in forget.Request.Names)
+                    {
+                        _contention.Waited(directory, NowMs - forget.CreatedMs, NowMs);
+                    }
+
                     Forgotten(forget);
                 }
                 else if (result.Status is not (Status.Unavailable or Status.Canceled))
@@ -223,5 +270,17 @@ internal sealed partial class VolumeService
         }
 
         Release(forget.Waiters);
+        if (forget.Request.Deferred)
+        {
+            forget.Session.MayDefer = false;
+            foreach (var (call, request) in forget.Openings)
+            {
+                // Who has gone meanwhile asks again.
+                if (call.Peer.IsConnected)
+                {
+                    Fail(call, TryOpenSession(call, request));
+                }
+            }
+        }
     }
 }

@@ -257,16 +257,17 @@ internal sealed partial class VolumeService
             {
                 Unpark(operation);
                 KillPoint.Hit("metadata.before-reply");
-                AnswerLate(operation.Call, operation.Row, operation.Session, operation.Session.State.Slot(operation.Header.Slot).Reply, operation.Lease);
+                AnswerAsItIsNow(operation.Call, operation.Row, operation.Session, operation.Session.State.Slot(operation.Header.Slot).Reply, operation.Lease);
             }
         }
     }
 
     /// <summary>
-    /// Answers an operation that was applied a while ago. What an open is told is as it is now: others may have opened or changed the file meanwhile, and
-    /// recalls of a file that the node did not know as open yet have changed nothing there.
+    /// Answers an operation that was applied, perhaps a while ago. What an open is told is as it is now: others may have opened or changed the file meanwhile, and
+    /// recalls of a file that the node did not know as open yet have changed nothing there. A recall that is under way counts as obeyed: the node may obey it for
+    /// handles that it has closed by now.
     /// </summary>
-    private void AnswerLate(in RpcCall call, OperationRow row, SessionRuntime session, ReadOnlySpan<byte> reply, FrameFlags lease)
+    private void AnswerAsItIsNow(in RpcCall call, OperationRow row, SessionRuntime session, ReadOnlySpan<byte> reply, FrameFlags lease)
     {
         var writer = new WireWriter(_reply);
         if (row.Opcode is Opcode.Open or Opcode.Tmpfile && RpcCall.TryRead<OpenReply>(reply.ToArray(), out var opened))
@@ -439,26 +440,35 @@ internal sealed partial class VolumeService
             return Status.Unavailable;
         }
 
-        SessionRuntime? session;
-        if (request.ResumeSession != 0)
+        var session = request.ResumeSession != 0 ? _sessions.GetValueOrDefault(request.ResumeSession) : FindOpened(request.Opening);
+        if (session is null && request.ResumeSession != 0)
         {
-            if (!_sessions.TryGetValue(request.ResumeSession, out session))
-            {
-                return Status.UnknownSession;
-            }
+            return Status.UnknownSession;
+        }
 
-            if (request.ResumeEpoch != session.State.Epoch)
+        if (session is not null)
+        {
+            if (request.ResumeSession != 0 && request.ResumeEpoch != session.State.Epoch)
             {
                 return request.ResumeEpoch < session.State.Epoch ? Status.StaleEpoch : Status.BadRequest;
             }
 
+            if (request.Connection < session.Connection)
+            {
+                return Status.Unavailable;
+            }
+
             session.LastSeenMs = NowMs;
+        }
+        else if (AwaitDeferred(call, request))
+        {
+            return Status.OK;
         }
         else
         {
-            var state = SessionLife.Begin(_state, request.Node);
+            var state = SessionLife.Begin(_state, request.Node, request.Opening);
             var record = _store.Journal.Begin();
-            Records.SessionBegun(ref record, request.Node);
+            Records.SessionBegun(ref record, request.Node, request.Opening);
             _store.Journal.Append(record);
             Flush();
             session = new SessionRuntime(state, NowMs) { Holder = FreeHolder() };
@@ -466,10 +476,25 @@ internal sealed partial class VolumeService
             _logger.LogInformation("volume {Volume}: session {Session:x} of node {Node} opened", Name, state.Id, request.Node);
         }
 
+        session.Connection = request.Connection;
         Bind(session, call.Peer);
         call.Reply(new OpenSessionReply(
             session.State.Id, session.State.Epoch, Id, (uint)_options.SessionTimeoutMs, _state.Inodes.Find(Ino.Root)!.Attributes, session.State.GrantBytes));
         return Status.OK;
+    }
+
+    /// <summary>The session that was opened before with this number: its node did not hear so.</summary>
+    private SessionRuntime? FindOpened(ulong opening)
+    {
+        foreach (var session in _sessions.Values)
+        {
+            if (opening != 0 && session.State.Opening == opening)
+            {
+                return session;
+            }
+        }
+
+        return null;
     }
 
     /// <summary>

@@ -211,8 +211,8 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         }
     }
 
-    /// <summary>Ends sessions that were not heard of for the time-out and a margin; when there are none, the one that owes the oldest acknowledgement of a recall for that long.</summary>
-    /// <remarks>Only that one: a kernel may be unable to forget a page until a write is answered, which waits for the acknowledgement of another session.</remarks>
+    /// <summary>Ends sessions that were not heard of for the time-out and a margin; when there are none, one that owes an acknowledgement of a recall for that long.</summary>
+    /// <remarks>Only one: a kernel may be unable to forget a page until a write is answered, which waits for the acknowledgement of another session.</remarks>
     public void Tick()
     {
         lock (_lock)
@@ -240,24 +240,67 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         SendRecalls();
     }
 
-    /// <summary>The session that owes the oldest acknowledgement, if that was to be given before <paramref name="limitMs"/>.</summary>
+    /// <summary>
+    /// The session that owes the oldest acknowledgement, if that was to be given before <paramref name="limitMs"/>; or, if an operation of its own waits for another
+    /// session, that one, which keeps it from acknowledging; nobody while that one still has time.
+    /// </summary>
     private SessionRuntime? FindOverdue(long limitMs)
     {
-        var (owed, oldestMs) = (0UL, limitMs);
-        foreach (var recall in _recalls.All)
+        if (FindOldestOwed(waits: null) is not { } oldest || oldest.SinceMs >= limitMs)
         {
-            (owed, oldestMs) = recall.CreatedMs < oldestMs ? (recall.Session, recall.CreatedMs) : (owed, oldestMs);
+            return null;
         }
 
-        foreach (var session in _sessions.Values)
+        HashSet<SessionRuntime> seen = [];
+        var session = oldest.By;
+        while (seen.Add(session))
         {
-            foreach (var forget in session.Forgets)
+            if (FindOldestOwed(waits: session) is not { } next)
             {
-                (owed, oldestMs) = forget.CreatedMs < oldestMs ? (session.State.Id, forget.CreatedMs) : (owed, oldestMs);
+                return session;
+            }
+
+            if (next.SinceMs >= limitMs)
+            {
+                return null;
+            }
+
+            session = next.By;
+        }
+
+        return oldest.By; // they wait for each other
+    }
+
+    /// <summary>Who owes the oldest acknowledgement; with <paramref name="waits"/>, of those for which an operation of that session waits, by others.</summary>
+    private (SessionRuntime By, long SinceMs)? FindOldestOwed(SessionRuntime? waits)
+    {
+        (SessionRuntime By, long SinceMs)? oldest = null;
+        foreach (var recall in _recalls.All)
+        {
+            if (_sessions.TryGetValue(recall.Session, out var by))
+            {
+                Consider(by, recall.CreatedMs, recall.Waiters, recall.Next);
             }
         }
 
-        return _sessions.GetValueOrDefault(owed);
+        foreach (var by in _sessions.Values)
+        {
+            foreach (var forget in by.Forgets)
+            {
+                Consider(by, forget.CreatedMs, forget.Waiters, []);
+            }
+        }
+
+        return oldest;
+
+        void Consider(SessionRuntime by, long sinceMs, List<ParkedOperation> waiters, List<ParkedOperation> next)
+        {
+            var counts = waits is null || (by != waits && waiters.Concat(next).Any(operation => operation.Session == waits && !operation.IsDead));
+            if (counts && (oldest is null || sinceMs < oldest.Value.SinceMs))
+            {
+                oldest = (by, sinceMs);
+            }
+        }
     }
 
     /// <summary>Changes the quota; the same one again is nothing.</summary>
@@ -318,6 +361,7 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
                 Fail(operation.Call, Status.UnknownSession);
             }
 
+            FailOpenings(Status.NoSuchVolume);
             _sessions.Clear();
             _recalls.Clear();
             _forgetting.Clear();
@@ -362,11 +406,8 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
             return call.Header.Epoch < session.State.Epoch ? Status.StaleEpoch : Status.BadRequest;
         }
 
-        if (session.Peer is not { IsConnected: true })
-        {
-            Bind(session, call.Peer);
-        }
-        else if (session.Peer != call.Peer)
+        // A dead daemon's requests may still arrive, even when its successor is gone too: only the connection that asked for the session last is heard.
+        if (session.Peer != call.Peer)
         {
             return Status.Unavailable;
         }
@@ -462,7 +503,7 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         AwaitEverythingForgotten(call, row, session, ref operation);
         if (operation is null)
         {
-            AnswerLate(call, row, session, slot.Reply, FrameFlags.None);
+            AnswerAsItIsNow(call, row, session, slot.Reply, FrameFlags.None);
         }
     }
 
@@ -527,7 +568,7 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
             }
         }
 
-        var lease = Lease(session);
+        var lease = Lease(session) | LetDefer(row, session);
         AwaitForgotten(call, row, session, ref parked);
         foreach (var (parent, name) in _context.MovedAway)
         {
@@ -548,7 +589,15 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
 
         Unpark(parked);
         KillPoint.Hit("metadata.before-reply");
-        (parked?.Call ?? call).ReplyRaw(Status.OK, session.State.Slot((parked?.Header ?? call.Header).Slot).Reply, lease);
+        var reply = session.State.Slot((parked?.Header ?? call.Header).Slot).Reply;
+        if (_recalls.Count > 0)
+        {
+            AnswerAsItIsNow(parked?.Call ?? call, row, session, reply, lease);
+        }
+        else
+        {
+            (parked?.Call ?? call).ReplyRaw(Status.OK, reply, lease);
+        }
     }
 
     private void Fail(in RpcCall call, Status status, FrameFlags lease = FrameFlags.None)
@@ -557,6 +606,15 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         {
             _counters.Failed(call.Header.Opcode, status);
             call.Fail(status, lease);
+        }
+    }
+
+    /// <summary>Nobody is let in any more of those who wait.</summary>
+    private void FailOpenings(Status status)
+    {
+        foreach (var (call, _) in _sessions.Values.SelectMany(s => s.Forgets).SelectMany(forget => forget.Openings))
+        {
+            Fail(call, status);
         }
     }
 
@@ -579,9 +637,9 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         _forgetting.Clear();
         foreach (var session in _state.Sessions.Values)
         {
-            var runtime = new SessionRuntime(session, NowMs) { Holder = FreeHolder() };
+            var runtime = new SessionRuntime(session, NowMs) { Holder = FreeHolder(), MayDefer = _state.Sessions.Count == 1 };
             _sessions.Add(session.Id, runtime);
-            runtime.Forgets.Add(new PendingForget(runtime, new ForgetRequest([], [], Everything: true), NowMs));
+            runtime.Forgets.Add(new PendingForget(runtime, new ForgetRequest([], [], Everything: true, Deferred: false), NowMs));
             foreach (var handle in session.Handles.Values)
             {
                 if (_state.Inodes.Find(handle.Ino) is { Extras.OpenerCount: > 1, Attributes.IsRegular: true })
@@ -607,6 +665,7 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         RpcPeer[] peers = [.. _sessions.Values.Select(s => s.Peer).OfType<RpcPeer>().Distinct()];
         ThreadPool.QueueUserWorkItem(static cut => Array.ForEach(cut, peer => peer.Dispose()), peers, preferLocal: false);
 
+        FailOpenings(Status.Unavailable);
         try
         {
             _store.Dispose();

@@ -183,6 +183,45 @@ public readonly record struct CreateReply(OpenReply File, InodeAttributes Parent
     public static CreateReply Read(ref WireReader r) => new(OpenReply.Read(ref r), r.Attributes());
 }
 
+/// <summary>
+/// A deferred Create (<see cref="FrameFlags.MayDefer"/>) and the first commit of the file, in one request. What the session has made already is found, so that a
+/// successor that does not know may ask again. A slot operation.
+/// </summary>
+/// <param name="Create">With Exclusive.</param>
+/// <param name="CreatedNs">When it was made, nanoseconds since the epoch; the time of the operation is that of the bytes.</param>
+/// <param name="Commit">Of the same inode.</param>
+public readonly record struct CreateAndCommitRequest(CreateRequest Create, long CreatedNs, CommitRequest Commit)
+    : IRequest<CreateAndCommitRequest, CreateAndCommitReply>
+{
+    public static Opcode Opcode => Opcode.CreateAndCommit;
+
+    public void Write(ref WireWriter w)
+    {
+        Create.Write(ref w);
+        w.I64(CreatedNs);
+        Commit.Write(ref w);
+    }
+
+    public static CreateAndCommitRequest Read(ref WireReader r) => new(CreateRequest.Read(ref r), r.I64(), CommitRequest.Read(ref r));
+}
+
+/// <summary>The file is made; how its commit ended.</summary>
+/// <param name="Created">As of Create.</param>
+/// <param name="CommitStatus">As of Commit.</param>
+/// <param name="Committed">As of Commit, when that is OK.</param>
+public readonly record struct CreateAndCommitReply(CreateReply Created, Status CommitStatus, CommitReply Committed)
+    : IWireMessage<CreateAndCommitReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        Created.Write(ref w);
+        w.I32((int)CommitStatus);
+        Committed.Write(ref w);
+    }
+
+    public static CreateAndCommitReply Read(ref WireReader r) => new(CreateReply.Read(ref r), (Status)r.I32(), CommitReply.Read(ref r));
+}
+
 /// <summary>Makes a regular file without a name and registers an open handle. A slot operation.</summary>
 /// <param name="Parent">Directory, for ownership rules.</param>
 /// <param name="NewIno">A number from the session's grant.</param>
@@ -257,12 +296,15 @@ public readonly record struct GetLayoutRequest(ulong Ino, ulong Offset, ulong Le
 /// <param name="Size">The file is at least this long afterwards (with Append: relative to the end).</param>
 /// <param name="Extents">New extents of blocks that storage servers acknowledged.</param>
 /// <param name="Inline">With HasInline: all bytes of the file.</param>
+/// <param name="Base">The version of the file's bytes (<see cref="InodeAttributes.DataVersion"/>) with which the node has joined what was written. Where inline bytes are
+/// replaced, the file must have it still (else EXDEV: ask for the layout, and join again).</param>
 public readonly record struct CommitRequest(
     ulong Ino,
     CommitFlags Flags,
     ulong Size,
     Extent[] Extents,
-    ReadOnlyMemory<byte> Inline)
+    ReadOnlyMemory<byte> Inline,
+    ulong Base)
     : IRequest<CommitRequest, CommitReply>
 {
     public static Opcode Opcode => Opcode.Commit;
@@ -274,6 +316,7 @@ public readonly record struct CommitRequest(
         w.U64(Size);
         w.Extents(Extents);
         w.Bytes(Inline);
+        w.U64(Base);
     }
 
     public static CommitRequest Read(ref WireReader r) => new(
@@ -281,7 +324,8 @@ public readonly record struct CommitRequest(
         (CommitFlags)r.U32(),
         r.U64(),
         r.Extents(),
-        r.Bytes(Limits.InlineMaxBytes));
+        r.Bytes(Limits.InlineMaxBytes),
+        r.U64());
 }
 
 /// <summary>The file after a commit.</summary>
@@ -457,7 +501,8 @@ public readonly record struct DirectoryName(ulong Parent, ReadOnlyMemory<byte> N
 /// <param name="Names">Names that were made, removed or given to something else; the directory's own attributes are among the inodes.</param>
 /// <param name="Inodes">Inodes whose attributes changed.</param>
 /// <param name="Everything">The server was started again and knows of no lease any more: forget all names and attributes.</param>
-public readonly record struct ForgetRequest(DirectoryName[] Names, ulong[] Inodes, bool Everything)
+/// <param name="Deferred">Another session is about to be let in: nothing is deferred any more (<see cref="FrameFlags.MayDefer"/>), and what was is sent before this is acknowledged.</param>
+public readonly record struct ForgetRequest(DirectoryName[] Names, ulong[] Inodes, bool Everything, bool Deferred)
     : IRequest<ForgetRequest, Empty>
 {
     public static Opcode Opcode => Opcode.Forget;
@@ -467,9 +512,10 @@ public readonly record struct ForgetRequest(DirectoryName[] Names, ulong[] Inode
         w.List(Names);
         w.U64Array(Inodes);
         w.Bool(Everything);
+        w.Bool(Deferred);
     }
 
-    public static ForgetRequest Read(ref WireReader r) => new(r.List<DirectoryName>(12), r.U64Array(), r.Bool());
+    public static ForgetRequest Read(ref WireReader r) => new(r.List<DirectoryName>(12), r.U64Array(), r.Bool(), r.Bool());
 }
 
 /// <summary>Server to node: the quota is short; give back what is unused.</summary>

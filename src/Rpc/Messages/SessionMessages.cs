@@ -7,7 +7,10 @@ namespace EphemeralFs.Rpc.Messages;
 /// <param name="Node">Node name, for people.</param>
 /// <param name="ResumeSession">Session to resume, 0 for a new one.</param>
 /// <param name="ResumeEpoch">Epoch of the session to resume.</param>
-public readonly record struct OpenSessionRequest(string Volume, string Node, ulong ResumeSession, uint ResumeEpoch)
+/// <param name="Connection">Counts the connections on which the node has asked, over restarts of the daemon: what a dead daemon sent may arrive after its successor has
+/// asked, and is refused then.</param>
+/// <param name="Opening">Of a new session: a number that the node has drawn, and sends again until it has the answer: it gets the session that it had opened. 0: none.</param>
+public readonly record struct OpenSessionRequest(string Volume, string Node, ulong ResumeSession, uint ResumeEpoch, ulong Connection = 0, ulong Opening = 0)
     : IRequest<OpenSessionRequest, OpenSessionReply>
 {
     public static Opcode Opcode => Opcode.OpenSession;
@@ -18,9 +21,11 @@ public readonly record struct OpenSessionRequest(string Volume, string Node, ulo
         w.Text(Node);
         w.U64(ResumeSession);
         w.U32(ResumeEpoch);
+        w.U64(Connection);
+        w.U64(Opening);
     }
 
-    public static OpenSessionRequest Read(ref WireReader r) => new(r.Text(255), r.Text(255), r.U64(), r.U32());
+    public static OpenSessionRequest Read(ref WireReader r) => new(r.Text(255), r.Text(255), r.U64(), r.U32(), r.U64(), r.U64());
 }
 
 /// <summary>What a node needs to know of its session and volume.</summary>

@@ -74,11 +74,18 @@ internal sealed class MiniCluster : IDisposable
     public async Task EndSessionAsync(CallHeader session)
     {
         using var admin = new RpcClient(MetadataEndpoint);
-        Assert.Equal(Status.OK, (await admin.CallAsync<OpenSessionRequest, OpenSessionReply>(new("v", "node", session.Session, session.Epoch))).Status);
+        Assert.Equal(Status.OK, (await admin.CallAsync<OpenSessionRequest, OpenSessionReply>(new("v", "node", session.Session, session.Epoch, ulong.MaxValue))).Status);
         Assert.Equal(Status.OK, (await admin.CallAsync<CloseSessionRequest, Empty>(default, session)).Status);
     }
 
     public TestNode NewNode(string name, long cacheBytes = 16 << 20, string volume = "v") => new(this, name, cacheBytes, volume);
+
+    /// <summary>A node that another one has to let in: the test may run on that one's receive thread just now.</summary>
+    public async Task<TestNode> JoinAsync(string name)
+    {
+        await Task.Yield();
+        return NewNode(name);
+    }
 
     public void Dispose()
     {
@@ -120,6 +127,25 @@ internal sealed class TestNode : IKernelCache, IDisposable
     public OpenFiles Files => Volume.Files;
 
     public List<ulong> Invalidated { get; } = [];
+
+    /// <summary>What the memory says of a file that the server has not heard of.</summary>
+    public bool TryGetCreateRecord(ulong ino, out CreateRecord found)
+    {
+        foreach (ref readonly var record in Memory.Creates)
+        {
+            if (record.Ino == ino)
+            {
+                found = record;
+                return true;
+            }
+        }
+
+        found = default;
+        return false;
+    }
+
+    /// <summary>Puts it back, as if the answer had not been heard.</summary>
+    public void PutCreateRecord(in CreateRecord record) => Memory.Creates[0] = record;
 
     /// <summary>The daemon dies and another one takes over.</summary>
     public void Restart()
@@ -236,11 +262,13 @@ internal sealed class TestNode : IKernelCache, IDisposable
         return volume;
     }
 
-    private unsafe VolumeClient Prepare() => new(
+    private unsafe NodeMemory Memory => new(_memory.Pointer, _memory.Length);
+
+    private VolumeClient Prepare() => new(
             _cluster.MetadataEndpoint,
             _volume,
             _name,
-            new NodeMemory(_memory.Pointer, _memory.Length),
+            Memory,
             new BlockStore(_servers, new BlockCache(8 << 20), 10_000),
             this,
             10_000);

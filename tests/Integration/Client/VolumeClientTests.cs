@@ -119,8 +119,42 @@ public sealed class VolumeClientTests
         Assert.Equal(0UL, a.Volume.Lost.FileCount);
         Assert.Equal(data, await a.Read(handle, 0, data.Length));
         await a.Flush(handle);
-        using var b = cluster.NewNode("b");
+        using var b = await cluster.JoinAsync("b");
         Assert.Equal(data, await b.Read(await b.Open("f"), 0, data.Length));
+    }
+
+    /// <summary>The answer is of before, and the file has more bytes by now: a kernel that believed it would read to the old end.</summary>
+    [Theory]
+    [InlineData("link")]
+    [InlineData("chmod")]
+    public async Task WhatTheKernelSendsAgainIsAnsweredAsItIsNow(string call)
+    {
+        const ulong unique = 1000;
+        using var cluster = new MiniCluster();
+        using var a = cluster.NewNode("a");
+        using var b = cluster.NewNode("b");
+        await a.Close(await a.Create("f"));
+        var ino = (await a.Volume.Namespace.LookupAsync(Ino.Root, TestNode.Bytes("f"))).Attributes.Ino;
+        Assert.Equal(0UL, await AskAsync(a.Volume.Session.Begin(unique)));
+        var handle = await b.Open("f", HandleFlags.Write);
+        await b.Write(handle, 0, new byte[100]);
+        await b.Close(handle);
+        a.Restart();
+        Assert.Equal(100UL, await AskAsync(a.Volume.Session.Begin(unique, resent: true)));
+
+        async Task<ulong> AskAsync(EphemeralFs.Client.Session.Operation operation)
+        {
+            if (call == "link")
+            {
+                var found = await a.Volume.Namespace.LinkAsync(operation, ino, Ino.Root, TestNode.Bytes("g"));
+                Assert.Equal(Status.OK, found.Status);
+                return found.Attributes.Size;
+            }
+
+            var (status, attributes) = await a.Volume.Namespace.SetAttrAsync(operation, new SetAttrRequest(ino, SetAttrFields.Mode, 0x180, 0, 0, 0, 0, 0));
+            Assert.Equal(Status.OK, status);
+            return attributes.Size;
+        }
     }
 
     /// <summary>

@@ -37,6 +37,22 @@ public sealed class GrpcWireTests
         }
     }
 
+    /// <summary>external-provisioner exits when its connection is lost, however long it had nothing to ask.</summary>
+    [Fact]
+    public async Task A_connection_without_calls_stays()
+    {
+        await using var rig = await GrpcRig.StartAsync();
+        using var raw = new RawGrpc(rig.Socket);
+        for (var call = 0; call < 2; call++)
+        {
+            Assert.Equal(GrpcStatusCode.OK, (await raw.PostAsync(GetInfo, [s_empty])).Code);
+            await Task.Delay(TimeSpan.FromSeconds(2.5)); // the time without a call; Kestrel looks every second
+        }
+
+        Assert.Equal(GrpcStatusCode.OK, (await raw.PostAsync(GetInfo, [s_empty])).Code);
+        Assert.Equal(1, raw.Connections);
+    }
+
     [Fact]
     public async Task A_message_may_come_in_as_many_pieces_as_it_has_bytes()
     {

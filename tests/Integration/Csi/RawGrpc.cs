@@ -15,6 +15,7 @@ internal sealed record RawAnswer(HttpStatusCode Http, GrpcStatusCode Code, strin
 internal sealed class RawGrpc : IDisposable
 {
     private readonly HttpClient _http;
+    private int _connections;
 
     public RawGrpc(string socket) => _http = new HttpClient(new SocketsHttpHandler
     {
@@ -22,12 +23,16 @@ internal sealed class RawGrpc : IDisposable
         {
             var connection = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
             await connection.ConnectAsync(new UnixDomainSocketEndPoint(socket), cancellation);
+            Interlocked.Increment(ref _connections);
             return new NetworkStream(connection, ownsSocket: true);
         },
     })
     {
         Timeout = TimeSpan.FromMinutes(1),
     };
+
+    /// <summary>How often it had to connect.</summary>
+    public int Connections => Volatile.Read(ref _connections);
 
     /// <summary>A message behind its prefix.</summary>
     public static byte[] Frame(IMessage message, byte flag = 0)

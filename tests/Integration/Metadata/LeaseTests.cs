@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using EphemeralFs.Core;
 using EphemeralFs.Rpc;
@@ -154,6 +155,27 @@ public class LeaseTests : MetadataFixture
 
         // Other directories are not concerned.
         Assert.Equal(FrameFlags.AttributesLeased | FrameFlags.NamesShared, (await LookupAsync(_b, "e/g")).Flags & All);
+    }
+
+    /// <summary>Two nodes that change names of one directory hold it, each in its kernel, until the other's names have expired: that is to happen once, not each time.</summary>
+    [Fact]
+    public async Task A_directory_of_which_a_name_was_long_in_being_forgotten_is_not_cached_for_a_while()
+    {
+        const FrameFlags names = FrameFlags.NamesShared | FrameFlags.NamesSole;
+        Assert.NotEqual(FrameFlags.None, (await LookupAsync(_b, "d/f")).Flags & names);
+        var gate = new TaskCompletionSource();
+        _b.BeforeForgotten = gate.Task;
+        var performing = PerformAsync(["unlink", "d/f"]);
+        await _b.RecallCame.WaitAsync().WaitAsync(Patience);
+        var since = Stopwatch.StartNew();
+        while (since.ElapsedMilliseconds < 120)
+        {
+            await Task.Delay(10);
+        }
+
+        gate.SetResult();
+        Assert.Equal(Status.OK, await performing.WaitAsync(Patience));
+        Assert.Equal(FrameFlags.None, (await LookupAsync(_b, "d/s")).Flags & names);
     }
 
     [Fact]

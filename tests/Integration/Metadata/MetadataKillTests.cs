@@ -104,7 +104,7 @@ public sealed class MetadataKillTests : IDisposable
             Assert.Equal(Status.OK, (await node.CallAsync<RenameRequest, RenameReply>(
                 new(Ino.Root, TestNode.Name($"n{i}"), Ino.Root, TestNode.Name($"d{i}"), 2), slot: 3)).Status);
             Assert.Equal(Status.OK, (await node.CallAsync<CommitRequest, CommitReply>(
-                new(log, CommitFlags.Append | CommitFlags.HasInline, 1, [], new[] { (byte)i }), slot: 4)).Status);
+                new(log, CommitFlags.Append | CommitFlags.HasInline, 1, [], new[] { (byte)i }, 0), slot: 4)).Status);
             if (i % 2 == 1)
             {
                 Assert.Equal(Status.OK, (await node.CallAsync<UnlinkRequest, NameReply>(new(Ino.Root, TestNode.Name($"d{i}")), slot: 5)).Status);

@@ -192,6 +192,19 @@ public class RecallTests : MetadataFixture
     }
 
     [Fact]
+    public async Task Who_opens_a_file_again_while_it_is_called_back_writes_it_through_from_the_start()
+    {
+        var file = (await _a.CreateAsync("f")).Value.Attributes.Ino;
+        var obeyed = new TaskCompletionSource();
+        _a.BeforeAcknowledge = _ => obeyed.Task;
+        var open = _b.OpenFileAsync(file, OpenFlags.None);
+        await _a.RecallCame.WaitAsync().WaitAsync(Patience);
+        Assert.Equal(DataMode.Through, (await _a.OpenFileAsync(file, OpenFlags.Write, slot: 5).WaitAsync(Patience)).Value.Mode);
+        obeyed.SetResult();
+        Assert.Equal(DataMode.Through, (await open.WaitAsync(Patience)).Value.Mode);
+    }
+
+    [Fact]
     public async Task Closing_the_session_counts_as_an_acknowledgement()
     {
         var file = (await _a.CreateAsync("f")).Value.Attributes.Ino;
@@ -211,7 +224,7 @@ public class RecallTests : MetadataFixture
         await _b.OpenFileAsync(file, OpenFlags.None).WaitAsync(Patience);
         var never = new TaskCompletionSource();
         _b.BeforeAcknowledge = _ => never.Task;
-        var request = new CommitRequest(file, CommitFlags.HasInline, 3, [], TestNode.Name("new"));
+        var request = new CommitRequest(file, CommitFlags.HasInline, 3, [], TestNode.Name("new"), 1);
         var sequence = _a.NextSequence(2);
         var write = _a.SendAsync<CommitRequest, CommitReply>(request, 2, sequence);
         await _b.RecallCame.WaitAsync().WaitAsync(Patience);

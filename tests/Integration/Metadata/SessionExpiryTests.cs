@@ -50,6 +50,43 @@ public class SessionExpiryTests : MetadataFixture
         never.SetResult();
     }
 
+    /// <summary>A node may be unable to acknowledge until another one has: that one is ended, whichever was asked first.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Of_two_that_do_not_acknowledge_the_one_that_waits_for_the_other_lives(bool otherIsAskedFirst)
+    {
+        var mute = await NodeAsync("mute");
+        var waiting = await NodeAsync("waiting");
+        var other = await NodeAsync("other");
+        using Renewal first = new(mute), second = new(waiting), third = new(other);
+        var never = new TaskCompletionSource();
+        mute.BeforeAcknowledge = _ => never.Task;
+        var f = (await mute.CreateAsync("f")).Value.Attributes.Ino;
+        var g = (await waiting.CreateAsync("g")).Value.Attributes.Ino;
+
+        // Its own write waits for the mute one, and its acknowledgement for its write.
+        var written = new TaskCompletionSource();
+        waiting.BeforeAcknowledge = _ => written.Task;
+        Func<Task<RpcResult<OpenReply>>>[] opens =
+            [() => waiting.OpenFileAsync(f, OpenFlags.Write, slot: 1), () => other.OpenFileAsync(g, OpenFlags.Write)];
+        TestNode[] asked = [mute, waiting];
+        var (earlier, later) = otherIsAskedFirst ? (0, 1) : (1, 0);
+        var results = new Task<RpcResult<OpenReply>>[2];
+        results[earlier] = opens[earlier]();
+        await UntilAsync(() => !asked[earlier].Recalls.IsEmpty, "the first one is asked");
+        var then = Environment.TickCount64;
+        await UntilAsync(() => Environment.TickCount64 > then + 1, "the next one is asked later, in milliseconds");
+        results[later] = opens[later]();
+        Assert.Equal(Status.OK, (await results[0].WaitAsync(Patience)).Status);
+        written.SetResult();
+        var opened = await results[1].WaitAsync(Patience);
+        Assert.Equal((Status.OK, DataMode.Through), (opened.Status, opened.Value.Mode));
+        Assert.Equal(Status.UnknownSession, (await mute.ReadAsync<StatFsRequest, StatFsReply>(default)).Status);
+        Assert.Equal(Status.OK, (await waiting.ReadAsync<StatFsRequest, StatFsReply>(default)).Status);
+        never.SetResult();
+    }
+
     /// <summary>What was prepared while the session lived comes too late, whoever holds the file and the locks by then.</summary>
     [Fact]
     public async Task Nothing_of_a_session_that_has_ended_is_accepted()

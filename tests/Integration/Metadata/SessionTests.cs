@@ -7,6 +7,28 @@ namespace EphemeralFs.Tests.Integration.Metadata;
 public class SessionTests : MetadataFixture
 {
     [Fact]
+    public async Task What_a_dead_daemon_sent_is_refused_when_its_successor_has_asked_before_it_arrived()
+    {
+        using var node = await TestNode.OpenAsync(Host.Endpoint);
+        OpenSessionRequest Asking(ulong connection) => new("tmp", "node", node.Session.Session, node.Session.Epoch, connection);
+        var header = new CallHeader(node.Session.Session, node.Session.Epoch);
+        using var dead = new RpcClient(Host.Endpoint);
+        using var late = new RpcClient(Host.Endpoint);
+        Assert.Equal(Status.OK, (await dead.CallAsync<OpenSessionRequest, OpenSessionReply>(Asking(2))).Status);
+        using (var successor = new RpcClient(Host.Endpoint))
+        {
+            Assert.Equal(Status.OK, (await successor.CallAsync<OpenSessionRequest, OpenSessionReply>(Asking(3))).Status);
+            Assert.Equal(Status.Unavailable, (await late.CallAsync<OpenSessionRequest, OpenSessionReply>(Asking(1))).Status);
+            Assert.Equal(Status.Unavailable, (await dead.CallAsync<RenewSessionRequest, Empty>(default, header)).Status);
+            Assert.Equal(Status.OK, (await successor.CallAsync<RenewSessionRequest, Empty>(default, header)).Status);
+        }
+
+        // Nor when the successor is gone.
+        Assert.Equal(Status.Unavailable, (await dead.CallAsync<RenewSessionRequest, Empty>(default, header)).Status);
+        Assert.Equal(Status.OK, (await dead.CallAsync<OpenSessionRequest, OpenSessionReply>(Asking(4))).Status);
+    }
+
+    [Fact]
     public async Task A_session_opens_renews_resumes_and_closes()
     {
         var node = await NodeAsync();
@@ -22,6 +44,25 @@ public class SessionTests : MetadataFixture
         Assert.Equal(Status.UnknownSession, await node.TryResumeAsync());
     }
 
+    /// <summary>Else one would be left behind for which others wait until it has expired.</summary>
+    [Fact]
+    public async Task Who_did_not_hear_that_a_session_was_opened_gets_it_when_it_asks_again()
+    {
+        var client = (await NodeAsync()).Client; // which obeys
+        var first = await OpenAsync(client, connection: 1, opening: 77);
+        Restart();
+        var again = await OpenAsync(client, connection: 2, opening: 77);
+        Assert.Equal((Status.OK, Status.OK), (first.Status, again.Status));
+        Assert.Equal(first.Value.Session, again.Value.Session);
+        Assert.Equal(Status.Unavailable, (await OpenAsync(client, connection: 1, opening: 77)).Status); // of before, and late
+        var other = await OpenAsync(client, connection: 1, opening: 78);
+        Assert.Equal(Status.OK, other.Status);
+        Assert.NotEqual(first.Value.Session, other.Value.Session);
+
+        static async Task<RpcResult<OpenSessionReply>> OpenAsync(RpcClient client, ulong connection, ulong opening) =>
+            await client.CallAsync<OpenSessionRequest, OpenSessionReply>(new("tmp", "node", 0, 0, connection, opening));
+    }
+
     /// <summary>What a dead daemon had sent may still lie in the server's socket when its successor has resumed the session.</summary>
     [Fact]
     public async Task A_session_that_was_resumed_is_asked_by_its_newest_connection_only()
@@ -31,7 +72,7 @@ public class SessionTests : MetadataFixture
         var grant = (await dead.CallAsync<AcquireGrantRequest, AcquireGrantReply>(new(1 << 20, 16, 0))).Value;
         var create = new CreateRequest(Ino.Root, grant.FirstInode, TestNode.Name("f"), 0x81A4, 0, 0, 1, OpenFlags.Exclusive | OpenFlags.Write);
         Assert.Equal(Status.OK, (await dead.CallAsync<CreateRequest, CreateReply>(create)).Status);
-        var commit = new CommitRequest(grant.FirstInode, CommitFlags.HasInline, 3, [], new byte[] { 1, 2, 3 });
+        var commit = new CommitRequest(grant.FirstInode, CommitFlags.HasInline, 3, [], new byte[] { 1, 2, 3 }, 1);
         var charged = (await dead.CallAsync<CommitRequest, CommitReply>(commit)).Value.ChargedBytes;
         Assert.True(charged > 0);
 
@@ -67,7 +108,7 @@ public class SessionTests : MetadataFixture
         Assert.Equal(Status.BadRequest, (await node.SendAsync<CreateRequest, CreateReply>(request, Limits.SlotsPerSession, 1)).Status);
         Assert.Equal(1, Metric("ephemeralfs_metadata_inodes"));
 
-        var append = new CommitRequest(first.Value.File.Attributes.Ino, CommitFlags.Append | CommitFlags.HasInline, 3, [], new byte[] { 1, 2, 3 });
+        var append = new CommitRequest(first.Value.File.Attributes.Ino, CommitFlags.Append | CommitFlags.HasInline, 3, [], new byte[] { 1, 2, 3 }, 1);
         await node.SendAsync<CommitRequest, CommitReply>(append, 4, 1);
         Assert.Equal(3UL, (await node.SendAsync<CommitRequest, CommitReply>(append, 4, 1)).Value.Attributes.Size);
         Assert.Equal(6UL, (await node.SendAsync<CommitRequest, CommitReply>(append, 4, 2)).Value.Attributes.Size);
@@ -139,7 +180,7 @@ public class SessionTests : MetadataFixture
         {
             for (var i = 0U; i < 200; i++)
             {
-                var request = new CommitRequest(file, CommitFlags.Append | CommitFlags.HasInline, 1, [], new[] { (byte)slot });
+                var request = new CommitRequest(file, CommitFlags.Append | CommitFlags.HasInline, 1, [], new[] { (byte)slot }, 0);
                 var reply = await node.SendAsync<CommitRequest, CommitReply>(request, slot, i + 1);
                 Assert.Equal(Status.OK, reply.Status);
             }

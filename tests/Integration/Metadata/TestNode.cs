@@ -10,14 +10,16 @@ namespace EphemeralFs.Tests.Integration.Metadata;
 internal sealed class TestNode : IRpcHandler, IDisposable
 {
     private readonly Endpoint _endpoint;
+    private readonly string _volume;
     private readonly Dictionary<uint, uint> _sequences = [];
     private readonly Queue<ulong> _inodes = new();
     private readonly Queue<ulong> _blocks = new();
     private ulong _handles;
 
-    private TestNode(Endpoint endpoint)
+    private TestNode(Endpoint endpoint, string volume)
     {
         _endpoint = endpoint;
+        _volume = volume;
         Client = Connect();
     }
 
@@ -50,7 +52,7 @@ internal sealed class TestNode : IRpcHandler, IDisposable
 
     public static async Task<TestNode> OpenAsync(Endpoint endpoint, string volume = "tmp", string name = "node")
     {
-        var node = new TestNode(endpoint);
+        var node = new TestNode(endpoint, volume);
         var reply = await node.Client.CallAsync<OpenSessionRequest, OpenSessionReply>(new(volume, name, 0, 0));
         Assert.Equal(Status.OK, reply.Status);
         node.Session = reply.Value;
@@ -60,7 +62,7 @@ internal sealed class TestNode : IRpcHandler, IDisposable
     /// <summary>A node with the session of another: a restarted daemon.</summary>
     public async Task<TestNode> ResumeAsync(Endpoint? endpoint = null)
     {
-        var node = new TestNode(endpoint ?? _endpoint) { Session = Session, _handles = _handles };
+        var node = new TestNode(endpoint ?? _endpoint, _volume) { Session = Session, _handles = _handles };
         foreach (var (slot, sequence) in _sequences)
         {
             node._sequences[slot] = sequence;
@@ -71,7 +73,7 @@ internal sealed class TestNode : IRpcHandler, IDisposable
     }
 
     public async Task<Status> TryResumeAsync() =>
-        (await Client.CallAsync<OpenSessionRequest, OpenSessionReply>(new("tmp", "node", Session.Session, Session.Epoch))).Status;
+        (await Client.CallAsync<OpenSessionRequest, OpenSessionReply>(new(_volume, "node", Session.Session, Session.Epoch))).Status;
 
     /// <summary>A slot operation with the next sequence number of its slot.</summary>
     public Task<RpcResult<TReply>> CallAsync<TRequest, TReply>(TRequest request, uint slot = 0)
@@ -135,13 +137,17 @@ internal sealed class TestNode : IRpcHandler, IDisposable
     public Task<RpcResult<OpenReply>> OpenFileAsync(ulong ino, OpenFlags flags, uint slot = 0) =>
         CallAsync<OpenRequest, OpenReply>(new(ino, NewHandle(), flags), slot);
 
-    public Task<RpcResult<CommitReply>> WriteInlineAsync(ulong ino, string bytes, uint slot = 0) =>
-        CallAsync<CommitRequest, CommitReply>(new(ino, CommitFlags.HasInline, (ulong)bytes.Length, [], Name(bytes)), slot);
+    public async Task<RpcResult<CommitReply>> WriteInlineAsync(ulong ino, string bytes, uint slot = 0)
+    {
+        var layout = await ReadAsync<GetLayoutRequest, LayoutReply>(new(ino, 0, 1));
+        return await CallAsync<CommitRequest, CommitReply>(
+            new(ino, CommitFlags.HasInline, (ulong)bytes.Length, [], Name(bytes), layout.Value.Attributes.DataVersion), slot);
+    }
 
     public async Task<RpcResult<CommitReply>> WriteBlockAsync(ulong ino, ulong offset, ulong length, uint server = 1, uint slot = 0)
     {
         var extent = new Extent(offset, length, await NewBlockAsync(), 0, server);
-        return await CallAsync<CommitRequest, CommitReply>(new(ino, CommitFlags.None, 0, [extent], default), slot);
+        return await CallAsync<CommitRequest, CommitReply>(new(ino, CommitFlags.None, 0, [extent], default, 0), slot);
     }
 
     public Task<RpcResult<Empty>> LockAsync(ulong ino, ulong owner, LockType type, bool wait = false, bool flock = false, uint slot = 0) =>
@@ -211,5 +217,10 @@ internal sealed class TestNode : IRpcHandler, IDisposable
         call.Reply(default(Empty));
     }
 
-    private RpcClient Connect() => new(_endpoint, new RpcClientOptions { Handler = this });
+    private RpcClient Connect() => new(_endpoint, new RpcClientOptions { Handler = this, OnConnected = ResumeOnAsync });
+
+    /// <summary>As a node does: on a new connection nothing goes out before the session is resumed.</summary>
+    private async ValueTask<bool> ResumeOnAsync(RpcPeer peer) =>
+        Session.Session == 0
+        || (await peer.CallAsync<OpenSessionRequest, OpenSessionReply>(new(_volume, "node", Session.Session, Session.Epoch))).Status != Status.Unavailable;
 }

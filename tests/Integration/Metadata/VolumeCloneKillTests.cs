@@ -98,7 +98,7 @@ public sealed class VolumeCloneKillTests : IDisposable
         var block = await node.NewBlockAsync();
         _storage.Put(block);
         var extent = new Extent(0, 4096, block, 0, 1);
-        Assert.Equal(Status.OK, (await node.CallAsync<CommitRequest, CommitReply>(new(ino, CommitFlags.None, 0, [extent], default))).Status);
+        Assert.Equal(Status.OK, (await node.CallAsync<CommitRequest, CommitReply>(new(ino, CommitFlags.None, 0, [extent], default, 0))).Status);
         return block;
     }
 

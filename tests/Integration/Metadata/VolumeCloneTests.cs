@@ -156,7 +156,7 @@ public class VolumeCloneTests : MetadataFixture
                 await WriteAsync(writer, $"n{i}");
                 var extent = new Extent(0, 4096, await writer.NewBlockAsync(), 0, 1);
                 _storage.Put(extent.BlockId);
-                Assert.Equal(Status.OK, (await writer.CallAsync<CommitRequest, CommitReply>(new(rewritten.Ino, CommitFlags.None, 0, [extent], default))).Status);
+                Assert.Equal(Status.OK, (await writer.CallAsync<CommitRequest, CommitReply>(new(rewritten.Ino, CommitFlags.None, 0, [extent], default, 0))).Status);
             }
         });
         for (var id = 2U; id < 12; id++)
@@ -341,7 +341,7 @@ public class VolumeCloneTests : MetadataFixture
         var block = await node.NewBlockAsync();
         _storage.Put(block);
         var extent = new Extent(0, 4096, block, 0, 1);
-        Assert.Equal(Status.OK, (await node.CallAsync<CommitRequest, CommitReply>(new(ino, CommitFlags.None, 0, [extent], default))).Status);
+        Assert.Equal(Status.OK, (await node.CallAsync<CommitRequest, CommitReply>(new(ino, CommitFlags.None, 0, [extent], default, 0))).Status);
         return (ino, block);
     }
 

@@ -207,7 +207,7 @@ internal sealed class VolumeFamily(VolumeCloneTests server, int seed)
     private static async Task CommitAsync(Volume volume, ModelFile file, int index, IEnumerable<ulong> blocks)
     {
         Extent[] extents = [.. blocks.Select((block, i) => new Extent((ulong)(index + i) * 4096, 4096, block, 0, ServerOf(block)))];
-        Assert.Equal(Status.OK, (await volume.Node.CallAsync<CommitRequest, CommitReply>(new(file.Ino, CommitFlags.None, 0, extents, default))).Status);
+        Assert.Equal(Status.OK, (await volume.Node.CallAsync<CommitRequest, CommitReply>(new(file.Ino, CommitFlags.None, 0, extents, default, 0))).Status);
     }
 
     /// <summary>Every volume has the files of the model, made of the blocks of the model.</summary>

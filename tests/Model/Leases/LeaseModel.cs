@@ -5,6 +5,7 @@ using EphemeralFs.Metadata.Journaling;
 using EphemeralFs.Metadata.Namespace;
 using EphemeralFs.Metadata.Service;
 using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
 using Microsoft.Extensions.Logging;
 
 namespace EphemeralFs.Tests.Model.Leases;
@@ -42,6 +43,9 @@ internal sealed class LeaseModel : ILogger, IDisposable
 
     private readonly string _directory;
     private readonly Troubles _troubles;
+    private readonly bool _isCrowded;
+    private readonly bool _isAlone;
+    private readonly List<(SimulatedNode Node, Program Program)> _late = [];
     private readonly List<Program> _programs = [];
     private readonly List<SimulatedWire> _wires = [];
     private readonly List<(long FromUs, long UntilUs)> _disturbed = [];
@@ -57,7 +61,7 @@ internal sealed class LeaseModel : ILogger, IDisposable
 
     private LeaseModel(ulong seed, Troubles troubles, SeededFault fault)
     {
-        (Simulation, _troubles, Fault) = (new Simulation(seed), troubles, fault);
+        (Simulation, _troubles, _isCrowded, _isAlone, Fault) = (new Simulation(seed), troubles, seed / 9 % 3 == 0, seed / 27 % 2 == 0, fault);
         Oracle = new Oracle(this);
         _fate = new Actor(Simulation, "fate");
         _serverActor = _fate;
@@ -109,7 +113,7 @@ internal sealed class LeaseModel : ILogger, IDisposable
             model._pauses, model._recalls, model.Nodes.Count(node => node.IsFenced));
     }
 
-    /// <summary>A third of the runs without trouble, the others with one kind or all.</summary>
+    /// <summary>A third of the runs without trouble, the others with one kind or all. (In a third of each kind all programs use one file.)</summary>
     public static Troubles TroublesOf(ulong seed) => (seed % 9) switch
     {
         0 or 1 or 2 => Troubles.None,
@@ -146,7 +150,11 @@ internal sealed class LeaseModel : ILogger, IDisposable
         {
             if (!frame.From.IsServers && !isReply)
             {
-                var unique = frame.From.Node.Memory.Slots[(int)frame.Header.Slot].Unique;
+                // What is sent later than it was asked for has the number of the request that asked for it in its handle.
+                var reader = new WireReader(frame.Head, copy: false);
+                var unique = frame.Header.Opcode is Opcode.Create or Opcode.CreateAndCommit
+                    ? CreateRequest.Read(ref reader).Handle
+                    : frame.From.Node.Memory.Slots[(int)frame.Header.Slot].Unique;
                 Oracle.Sent(frame.Header, frame.From.Node.Kernel.CallOf(unique));
             }
         }
@@ -171,14 +179,15 @@ internal sealed class LeaseModel : ILogger, IDisposable
     public void MayDieNow(Actor actor)
     {
         var allowed = actor == _serverActor ? Troubles.ServerKills : Troubles.DaemonKills;
-        if (_running && _left > 0 && (_troubles & allowed) != 0 && !actor.IsDead && Simulation.Random.Below(500) == 0)
+        var once = Oracle.Deferred > 0 ? 50 : 500;
+        if (_running && _left > 0 && (_troubles & allowed) != 0 && !actor.IsDead && Simulation.Random.Below(once) == 0)
         {
             if (actor == _serverActor)
             {
                 _left--;
                 KillServer();
             }
-            else if (Nodes.FirstOrDefault(node => node.Daemon.Actor == actor) is { } node)
+            else if (Nodes.FirstOrDefault(node => node.Daemon.Actor == actor && node.IsReady) is { } node)
             {
                 KillDaemon(node, inTheMiddle: true);
             }
@@ -257,12 +266,10 @@ internal sealed class LeaseModel : ILogger, IDisposable
     private void Run(int calls)
     {
         Simulation.AfterEvent = AfterEvent;
-        foreach (var node in Nodes)
-        {
-            node.Daemon.Start();
-        }
-
-        Until(() => Nodes.All(node => node.Session != 0 && node.Negotiated is not null));
+        // In half of the runs one node has the volume for itself at first.
+        SimulatedNode[] early = _isAlone ? [Nodes[0]] : [.. Nodes];
+        Array.ForEach(early, node => node.Daemon.Start());
+        Until(() => early.All(node => node.IsReady));
         Oracle.Compare(State, null);
         var first = new Program(this, Nodes[0], 0, 0);
         var prepared = false;
@@ -275,15 +282,27 @@ internal sealed class LeaseModel : ILogger, IDisposable
         _running = true;
         for (var i = 0; i < Nodes.Count * 2; i++)
         {
-            var program = new Program(this, Nodes[i % Nodes.Count], i + 1, calls);
+            var program = new Program(this, Nodes[i % Nodes.Count], i + 1, _isCrowded ? 2 * calls : calls, _isCrowded);
             _programs.Add(program);
-            program.Start();
+            if (early.Contains(program.Node))
+            {
+                program.Start();
+            }
+            else
+            {
+                _late.Add((program.Node, program));
+            }
+        }
+
+        foreach (var node in Nodes.Except(early))
+        {
+            Simulation.After(Simulation.Delay(30_000, 1_000_000, 8_000_000), _fate, node.Daemon.Start);
         }
 
         FateSoon();
         Until(() => _programs.All(program => program.IsDone));
         _running = false;
-        Until(() => _service is not null && !_serverActor.IsDead);
+        Until(() => _service is not null && !_serverActor.IsDead && Oracle.Deferred == 0);
 
         // What was acknowledged is in the journal.
         KillServer();
@@ -312,6 +331,14 @@ internal sealed class LeaseModel : ILogger, IDisposable
         }
 
         Fault.AfterEvent(this);
+        for (var i = _late.Count - 1; i >= 0; i--)
+        {
+            if (_late[i].Node.IsReady)
+            {
+                _late[i].Program.Start();
+                _late.RemoveAt(i);
+            }
+        }
 
         foreach (var node in Nodes)
         {
@@ -451,7 +478,7 @@ internal sealed class LeaseModel : ILogger, IDisposable
                 cut.Cut();
                 _wires.Remove(cut);
                 break;
-            case Troubles.DaemonKills when !node.Daemon.Actor.IsDead:
+            case Troubles.DaemonKills when node.IsReady && !node.Daemon.Actor.IsDead:
                 KillDaemon(node, inTheMiddle: false);
                 break;
             case Troubles.ServerKills when !_serverActor.IsDead && _service is not null && _stateAtDeath is null:
@@ -463,7 +490,7 @@ internal sealed class LeaseModel : ILogger, IDisposable
                 _pauses++;
                 Pause(node, Simulation.Delay(100_000, 1_000_000, 4_000_000));
                 break;
-            case Troubles.LongPause when Nodes.All(other => !other.MayBeFenced):
+            case Troubles.LongPause when node.IsReady && Nodes.All(other => !other.MayBeFenced):
                 _pauses++;
                 node.MayBeFenced = true;
                 Pause(node, 24_000_000 + Simulation.Random.Below(20_000_000));

@@ -63,6 +63,8 @@ public sealed class LeaseModelTests(ITestOutputHelper output)
     [InlineData(typeof(ResentLooksNew))]
     [InlineData(typeof(JournalLosesARecord))]
     [InlineData(typeof(GrantIsCountedTwice))]
+    [InlineData(typeof(LetsInTooEarly))]
+    [InlineData(typeof(SuccessorMakesNothing))]
     public void A_seeded_bug_is_caught(Type fault)
     {
         const ulong seeds = 400;

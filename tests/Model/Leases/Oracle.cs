@@ -6,7 +6,12 @@ using EphemeralFs.Rpc;
 namespace EphemeralFs.Tests.Model.Leases;
 
 /// <summary>A write of a program.</summary>
-internal sealed record ProgramWrite(SimulatedNode Node, ulong Ino, ulong Value, long Begin)
+/// <param name="Node">Where it runs.</param>
+/// <param name="Ino">The file.</param>
+/// <param name="Offset">First byte.</param>
+/// <param name="Value">Eight bytes that no other write has.</param>
+/// <param name="Begin">When it began.</param>
+internal sealed record ProgramWrite(SimulatedNode Node, ulong Ino, int Offset, ulong Value, long Begin)
 {
     /// <summary>When it was answered; never, when it may have been lost.</summary>
     public long End { get; set; } = long.MaxValue;
@@ -25,6 +30,7 @@ internal sealed class Oracle(LeaseModel model)
     private readonly HashSet<(ulong Session, uint Slot, uint Sequence)> _applied = [];
     private readonly Dictionary<(ulong Session, uint Slot, uint Sequence), ProgramCall> _calls = [];
     private readonly Dictionary<(ulong Session, uint Slot, uint Sequence), byte[]> _replies = [];
+    private readonly Dictionary<(ulong Parent, string Name), (ulong Ino, SimulatedNode Node)> _deferred = [];
     private readonly List<ProgramWrite> _writes = [];
     private readonly Dictionary<ulong, (Program Program, SimulatedNode Node)> _locks = [];
     private long _now;
@@ -32,6 +38,9 @@ internal sealed class Oracle(LeaseModel model)
 
     /// <summary>Observations judged.</summary>
     public long Judged { get; private set; }
+
+    /// <summary>Files that programs have made and the server has not heard of.</summary>
+    public int Deferred => _deferred.Count;
 
     /// <summary>A moment later than all before.</summary>
     public long Tick() => ++_now;
@@ -74,7 +83,7 @@ internal sealed class Oracle(LeaseModel model)
         Require(state.Sessions.ContainsKey(header.Session), $"{header.Opcode} {key} is applied for a session that has ended");
         var call = _calls.GetValueOrDefault(key);
         call?.Applied.Add(header.Opcode);
-        if (header.Opcode is Opcode.Create or Opcode.Mknod or Opcode.Unlink or Opcode.Rmdir or Opcode.Rename or Opcode.Link or Opcode.SetAttr)
+        if (header.Opcode is Opcode.Create or Opcode.CreateAndCommit or Opcode.Mknod or Opcode.Unlink or Opcode.Rmdir or Opcode.Rename or Opcode.Link or Opcode.SetAttr)
         {
             Compare(state, call);
         }
@@ -86,6 +95,36 @@ internal sealed class Oracle(LeaseModel model)
     public void MustHaveApplied(ProgramCall call, Opcode opcode) =>
         Require(call.Applied.Count(applied => applied == opcode) == 1, $"{call.Text} is OK, and {opcode} was applied {call.Applied.Count(applied => applied == opcode)} times");
 
+    /// <summary>A file was made: the server has heard of it, or the node's memory says that it is going to.</summary>
+    public void Made(ProgramCall call, ulong parent, string name, in FuseAttr attr)
+    {
+        if (call.Applied.Exists(applied => applied is Opcode.Create or Opcode.CreateAndCommit))
+        {
+            return;
+        }
+
+        var isDeferred = false;
+        foreach (ref readonly var record in call.Node.Memory.Creates)
+        {
+            isDeferred |= record.Ino == attr.Ino;
+        }
+
+        Require(isDeferred, $"{call.Text} is OK, and nobody has heard of inode {attr.Ino}");
+        if (!call.Node.IsFenced)
+        {
+            var now = Tick();
+            Add(_names, (parent, name), attr.Ino, now, call);
+            Add(_attributes, attr.Ino, new SeenAttributes(attr.Mode, attr.Nlink, 0), now, call);
+            var ctimeNs = ((long)attr.Ctime * 1_000_000_000) + attr.CtimeNsec;
+            if (_attributes[parent][^1].Value is var directory && directory.CtimeNs < ctimeNs)
+            {
+                Add(_attributes, parent, directory with { CtimeNs = ctimeNs }, now, call);
+            }
+
+            _deferred.Add((parent, name), (attr.Ino, call.Node));
+        }
+    }
+
     /// <summary>Learns what has changed since the last time, and by whose call.</summary>
     public void Compare(VolumeState state, ProgramCall? call)
     {
@@ -95,7 +134,13 @@ internal sealed class Oracle(LeaseModel model)
         foreach (var inode in state.Inodes.Sorted())
         {
             inodes.Add(inode.Ino);
-            Add(_attributes, inode.Ino, new SeenAttributes(inode.Attributes.Mode, inode.Attributes.Nlink, inode.Attributes.IsDirectory ? inode.Attributes.CtimeNs : 0), now, call);
+            var isBehind = _attributes.TryGetValue(inode.Ino, out var known) && known[^1].Value.CtimeNs > inode.Attributes.CtimeNs
+                && _deferred.Keys.Any(key => key.Parent == inode.Ino);
+            if (!isBehind)
+            {
+                Add(_attributes, inode.Ino, new SeenAttributes(inode.Attributes.Mode, inode.Attributes.Nlink, inode.Attributes.IsDirectory ? inode.Attributes.CtimeNs : 0), now, call);
+            }
+
             if (inode.Content is DirectoryContent names)
             {
                 for (var position = 0; names.TryRead(ref position, out var item);)
@@ -103,11 +148,12 @@ internal sealed class Oracle(LeaseModel model)
                     var key = (inode.Ino, System.Text.Encoding.UTF8.GetString(item.Name.Span));
                     there.Add(key);
                     Add(_names, key, item.Ino, now, call);
+                    _deferred.Remove(key);
                 }
             }
         }
 
-        foreach (var key in _names.Keys.Where(key => !there.Contains(key)).ToArray())
+        foreach (var key in _names.Keys.Where(key => !there.Contains(key) && !_deferred.ContainsKey(key)).ToArray())
         {
             Add(_names, key, 0UL, now, call);
         }
@@ -135,9 +181,9 @@ internal sealed class Oracle(LeaseModel model)
         }
     }
 
-    public ProgramWrite BeginWrite(ProgramCall call, OpenFile file, ulong value)
+    public ProgramWrite BeginWrite(ProgramCall call, OpenFile file, int offset, ulong value)
     {
-        var write = new ProgramWrite(call.Node, file.Ino, value, Tick());
+        var write = new ProgramWrite(call.Node, file.Ino, offset, value, Tick());
         _writes.Add(write);
         return write;
     }
@@ -148,7 +194,7 @@ internal sealed class Oracle(LeaseModel model)
 
     public static void Synced(ProgramWrite[] writes) => Array.ForEach(writes, w => w.IsSynced = true);
 
-    public void Read(ProgramCall call, ulong ino, ulong value)
+    public void Read(ProgramCall call, ulong ino, int offset, ulong value)
     {
         // Until a node that was given up acts on it, its own programs may read old pages.
         if (call.Node.IsFenced)
@@ -160,13 +206,13 @@ internal sealed class Oracle(LeaseModel model)
         var end = 0L;
         if (value != 0)
         {
-            var write = _writes.Find(w => w.Ino == ino && w.Value == value);
-            Require(write is not null, $"{call.Text} read {value:x}, which nobody wrote");
+            var write = _writes.Find(w => w.Ino == ino && w.Offset == offset && w.Value == value);
+            Require(write is not null, $"{call.Text} read {value:x} at {offset}, which nobody wrote there");
             end = write!.End;
         }
 
-        var newer = _writes.Find(w => w.Ino == ino && w.Begin > end && w.End < call.Begin);
-        Require(newer is null, $"{call.Text} (began {call.Begin}) read {value}, and {newer} was answered before");
+        var newer = _writes.Find(w => w.Ino == ino && w.Offset == offset && w.Begin > end && w.End < call.Begin);
+        Require(newer is null, $"{call.Text} (began {call.Begin}) read {value} at {offset}, and {newer} was answered before");
     }
 
     public void Locked(ProgramCall call, ulong ino, Program program)
@@ -191,6 +237,12 @@ internal sealed class Oracle(LeaseModel model)
         foreach (var write in _writes.Where(w => w.Node == node && !w.IsSynced))
         {
             write.End = long.MaxValue;
+        }
+
+        foreach (var (key, _) in _deferred.Where(deferred => deferred.Value.Node == node).ToArray())
+        {
+            _deferred.Remove(key);
+            Add(_names, key, 0UL, Tick(), null);
         }
     }
 

@@ -36,7 +36,12 @@ internal sealed record OpenFile(ulong Ino, ulong Handle, bool IsDirect)
 }
 
 /// <summary>A program on a node: calls that a seed has chosen, one after the other, in a small tree that all programs share.</summary>
-internal sealed class Program(LeaseModel model, SimulatedNode node, int number, int calls)
+/// <param name="model">The model.</param>
+/// <param name="node">Where it runs.</param>
+/// <param name="number">Which one it is.</param>
+/// <param name="calls">How many calls it makes.</param>
+/// <param name="isCrowded">Whether all programs use one file, without resting much.</param>
+internal sealed class Program(LeaseModel model, SimulatedNode node, int number, int calls, bool isCrowded = false)
 {
     private const uint ReadWrite = 2;
     private const uint Create = 0x40;
@@ -45,6 +50,9 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
     private static readonly string[] Directories = ["", "d", "e"];
     private static readonly string[] Names = ["a", "b", "s"];
 
+    /// <summary>A file has so many values. A write has the first, or all: then the first of one node has to be joined with the others of another.</summary>
+    private const int Values = 2;
+
     private readonly Simulation _simulation = model.Simulation;
     private readonly List<OpenFile> _open = [];
     private readonly ulong _owner = (ulong)(1000 + number);
@@ -52,6 +60,8 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
     private SimulatedKernel Kernel => node.Kernel;
 
     public bool IsDone { get; private set; }
+
+    public SimulatedNode Node => node;
 
     public void Start() => _simulation.After(_simulation.Delay(1000, 20_000, 2_000_000), Kernel.Actor, () => _ = RunAsync());
 
@@ -81,7 +91,7 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
     private Task PauseAsync()
     {
         var done = new TaskCompletionSource();
-        _simulation.After(_simulation.Delay(2_000, 200_000, 12_000_000), Kernel.Actor, done.SetResult);
+        _simulation.After(isCrowded ? _simulation.Delay(200, 20_000, 4_000_000) : _simulation.Delay(2_000, 200_000, 12_000_000), Kernel.Actor, done.SetResult);
         return done.Task;
     }
 
@@ -101,7 +111,12 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
             };
         }
 
-        var (directory, name) = (random.Pick<string>(Directories), random.Pick<string>(Names));
+        if (isCrowded && !random.Percent(10))
+        {
+            return OpenAsync("", "a", random.Percent(80) ? Create : 0);
+        }
+
+        var (directory, name) = isCrowded ? ("", "a") : (random.Pick<string>(Directories), random.Pick<string>(Names));
         return random.Below(20) switch
         {
             < 7 => StatAsync(directory, name),
@@ -179,7 +194,7 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
             {
                 var inode = Kernel.Instantiate(parent.Ino, name, answer.As<FuseEntryOut>(), version: 0);
                 SimulatedKernel.Expire(parent);
-                model.Oracle.MustHaveApplied(call, Rpc.Opcode.Create);
+                model.Oracle.Made(call, parent.Ino, name, answer.As<FuseEntryOut>().Attr);
                 await OpenedAsync(inode, answer.As<FuseOpenOut>(128));
             }
 
@@ -220,9 +235,16 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
     private Task WriteAsync(OpenFile file) => CallAsync($"write {file.Ino}", async call =>
     {
         var inode = Kernel.Known(file.Ino);
-        var value = model.Oracle.NewValue();
-        var bytes = BitConverter.GetBytes(value);
-        var write = model.Oracle.BeginWrite(call, file, value);
+        var bytes = new byte[_simulation.Random.Pick<int>(1, Values) * sizeof(ulong)];
+        var writes = new List<ProgramWrite>();
+        for (var offset = 0; offset < bytes.Length; offset += sizeof(ulong))
+        {
+            var value = model.Oracle.NewValue();
+            BitConverter.TryWriteBytes(bytes.AsSpan(offset), value);
+            writes.Add(model.Oracle.BeginWrite(call, file, offset, value));
+        }
+
+        _simulation.Note($"{call.Text}: {string.Join(' ', writes.Select(w => w.Value))}{(file.IsDirect ? " direct" : "")}");
         await inode.Lock.AcquireAsync(exclusive: true);
         if (!file.IsDirect)
         {
@@ -235,16 +257,19 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
             Kernel.Wrote(inode, (ulong)bytes.Length);
         }
 
-        inode.Page = file.IsDirect || answer.Errno != Errno.OK ? null : bytes;
-        if (!file.IsDirect)
+        if (file.IsDirect)
         {
-            inode.PageLock.Release(exclusive: true);
+            // It waits for a page that is being read (invalidate_inode_pages2_range).
+            await inode.PageLock.AcquireAsync(exclusive: true);
         }
+
+        inode.Page = file.IsDirect || answer.Errno != Errno.OK || inode.Page is not { } page ? null : [.. bytes, .. page.Skip(bytes.Length)];
+        inode.PageLock.Release(exclusive: true);
 
         inode.Lock.Release(exclusive: true);
         if (answer.Errno == Errno.OK)
         {
-            model.Oracle.EndWrite(write);
+            writes.ForEach(model.Oracle.EndWrite);
         }
 
         return answer.Errno;
@@ -255,6 +280,7 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
         var inode = Kernel.Known(file.Ino);
         byte[] bytes;
         var overtaken = false;
+        var setsBack = inode.SetsBack;
         if (file.IsDirect)
         {
             var answer = await ReadFromDaemonAsync(call, file);
@@ -284,6 +310,7 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
             }
 
             bytes = inode.Page is { } page ? page[..(int)Math.Min((ulong)page.Length, inode.Attr.Size)] : [];
+            overtaken |= inode.SetsBack != setsBack;
             inode.PageLock.Release(exclusive: true);
             if (errno != Errno.OK)
             {
@@ -291,10 +318,15 @@ internal sealed class Program(LeaseModel model, SimulatedNode node, int number, 
             }
         }
 
-        // A limit of the kernel: it leaves aside attributes that an invalidation has overtaken, and reads up to the end that it knew before.
+        // Limits of the kernel: it leaves aside attributes that an invalidation has overtaken, and reads up to the end that it knew before; and it takes those of an answer
+        // to link, mknod or setattr whatever it has learned while the program that asked did not run (create_new_entry in fs/fuse/dir.c: attr_version 0).
         if (!overtaken)
         {
-            model.Oracle.Read(call, file.Ino, bytes.Length == 0 ? 0 : BitConverter.ToUInt64(bytes));
+            _simulation.Note($"{call.Text}: {string.Join(' ', System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ulong>(bytes).ToArray())}{(file.IsDirect ? " direct" : "")}");
+            for (var offset = 0; offset < Values * sizeof(ulong); offset += sizeof(ulong))
+            {
+                model.Oracle.Read(call, file.Ino, offset, bytes.Length < offset + sizeof(ulong) ? 0 : BitConverter.ToUInt64(bytes, offset));
+            }
         }
 
         return Errno.OK;

@@ -179,6 +179,18 @@ internal sealed class JournalLosesARecord : SeededFault
     }
 }
 
+/// <summary>Another session is let in before a node has sent what it had deferred.</summary>
+internal sealed class LetsInTooEarly : SeededFault
+{
+    public override Frame? Filter(Frame frame) => IsCallback(frame, Opcode.Forget) && ForgetOf(frame).Deferred ? Acknowledged(frame) : frame;
+}
+
+/// <summary>A new daemon does not find what its predecessor had deferred.</summary>
+internal sealed class SuccessorMakesNothing : SeededFault
+{
+    public override void BeforeDaemon(NodeMemory memory) => memory.Creates.Clear();
+}
+
 /// <summary>A node gives grant back and uses it all the same.</summary>
 internal sealed class GrantIsCountedTwice : SeededFault
 {

@@ -121,6 +121,7 @@ internal sealed partial class SimulatedKernel
             return;
         }
 
+        inode.SetsBack += attr.Size < inode.Attr.Size ? 1 : 0;
         inode.Attr = attr;
         inode.Version = ++_version;
         inode.UntilUs = _simulation.NowUs + Us(seconds, nanoseconds);

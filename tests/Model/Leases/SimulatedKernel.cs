@@ -45,6 +45,9 @@ internal sealed class KernelInode(ulong ino)
 
     public int Opens { get; set; }
 
+    /// <summary>How often an answer of before has made it shorter than the kernel knew.</summary>
+    public int SetsBack { get; set; }
+
     /// <summary>Whether the last attributes that came were left aside.</summary>
     public bool IsOvertaken { get; set; }
 }

@@ -123,7 +123,14 @@ internal sealed class SimulatedWire(Simulation simulation, Actor actor, LeaseMod
             if (!_closed)
             {
                 model.Delivered(frame);
+                if (!IsServers && IsReply(frame.Header) && simulation.Random.Percent(30))
+                {
+                    // The answer is there before its asker has begun to wait: the asker takes it, on its own thread, when what follows has arrived.
+                    SynchronizationContext.SetSynchronizationContext(actor.OtherThread);
+                }
+
                 _peer!.Deliver(frame.Header, frame.Head, null);
+                SynchronizationContext.SetSynchronizationContext(actor);
             }
         }
 

@@ -51,6 +51,9 @@ internal sealed unsafe class SimulatedNode : IDisposable
 
     public ulong Session => Memory.Header.Session;
 
+    /// <summary>Whether programs may begin, and troubles.</summary>
+    public bool IsReady => Session != 0 && Negotiated is not null;
+
     public long UnusedGrantBytes => Memory.Header.UnusedGrantBytes;
 
     public FuseNegotiated? Negotiated
@@ -101,7 +104,7 @@ internal sealed unsafe class SimulatedNode : IDisposable
 /// <summary>A node daemon: all of the product from the kernel's requests to frames.</summary>
 internal sealed class SimulatedDaemon(Simulation simulation, SimulatedNode node, LeaseModel model, string incarnation)
 {
-    private readonly Dictionary<int, Queue<(FuseNotification Notification, TaskCompletionSource<Errno> Done)>> _lanes = [];
+    private readonly Dictionary<FuseNotifyQueue, Queue<(FuseNotification Notification, TaskCompletionSource<Errno> Done)>> _queues = [];
     private SimulatedKernel.Channel? _channel;
     private FuseConnection? _connection;
 
@@ -165,13 +168,13 @@ internal sealed class SimulatedDaemon(Simulation simulation, SimulatedNode node,
         }
     }
 
-    /// <summary>A lane of notifications, which the kernel takes one by one; one that waits for a lock of the kernel keeps those behind it waiting.</summary>
-    private ValueTask<Errno> TakeNotification(FuseNotification notification, int lane)
+    /// <summary>A queue of notifications, which the kernel takes one by one; one that waits for a lock of the kernel keeps those behind it waiting.</summary>
+    private ValueTask<Errno> TakeNotification(FuseNotification notification, FuseNotifyQueue of)
     {
         var done = new TaskCompletionSource<Errno>();
-        if (!_lanes.TryGetValue(lane, out var queue))
+        if (!_queues.TryGetValue(of, out var queue))
         {
-            _lanes.Add(lane, queue = new());
+            _queues.Add(of, queue = new());
         }
 
         queue.Enqueue((notification with { Name = notification.Name.ToArray() }, done));
@@ -183,7 +186,7 @@ internal sealed class SimulatedDaemon(Simulation simulation, SimulatedNode node,
         return new ValueTask<Errno>(done.Task);
     }
 
-    /// <summary>The lane's thread enters the kernel, and goes on there also if the daemon is killed.</summary>
+    /// <summary>The queue's thread enters the kernel, and goes on there also if the daemon is killed.</summary>
     private void Notify(Queue<(FuseNotification Notification, TaskCompletionSource<Errno> Done)> queue)
     {
         var (notification, done) = queue.Peek();

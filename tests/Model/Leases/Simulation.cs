@@ -150,7 +150,11 @@ internal sealed class Actor : SynchronizationContext
         _simulation = simulation;
         Name = name;
         Time = new SimulatedTime(simulation, this);
+        OtherThread = new AnotherThread(this);
     }
+
+    /// <summary>As if a thread of the process ran that is not the one that waits: that one goes on later, with whatever happened in between.</summary>
+    public SynchronizationContext OtherThread { get; }
 
     public string Name { get; }
 
@@ -165,6 +169,15 @@ internal sealed class Actor : SynchronizationContext
     public override void Send(SendOrPostCallback d, object? state) => d(state);
 
     public override SynchronizationContext CreateCopy() => this;
+
+    private sealed class AnotherThread(Actor actor) : SynchronizationContext
+    {
+        public override void Post(SendOrPostCallback d, object? state) => actor.Post(d, state);
+
+        public override void Send(SendOrPostCallback d, object? state) => d(state);
+
+        public override SynchronizationContext CreateCopy() => this;
+    }
 }
 
 /// <summary>The virtual clock as one actor sees it; its timers die with it.</summary>

@@ -73,11 +73,18 @@ internal sealed class LimitCluster : IDisposable
     {
         if (!metrics.TryGetValue(role, out var address))
         {
-            using var status = JsonDocument.Parse(cluster.Program(60, "status", "--json").Run().MustSucceed());
-            var entry = status.RootElement.GetProperty("roles").EnumerateArray().First(entry => entry.GetProperty("role").GetString() == role);
-            metrics[role] = address = new Uri(new Uri(entry.GetProperty("metrics").GetString()!), "/metrics");
+            // A role tells where they are with its first heartbeat.
+            string found = "";
+            WaitUntil(() => (found = Find()).Length > 0, () => $"no metrics of {role}");
+            metrics[role] = address = new Uri(new Uri(found), "/metrics");
         }
         return address;
+
+        string Find()
+        {
+            using var status = JsonDocument.Parse(cluster.Program(60, "status", "--json").Run().MustSucceed());
+            return status.RootElement.GetProperty("roles").EnumerateArray().First(entry => entry.GetProperty("role").GetString() == role).GetProperty("metrics").GetString()!;
+        }
     }
 
     /// <summary>Waits until something is so.</summary>

@@ -140,6 +140,30 @@ public sealed class TwoNodeTests(VolumeFixture volume)
         }
     }
 
+    /// <summary>What the one renames the other has renamed a moment ago: a name may be missing then, and nothing else is a program told.</summary>
+    [Fact]
+    public void Two_nodes_rename_the_same_names()
+    {
+        const string Program = """
+            import errno, os, random, sys
+            random.seed(int(sys.argv[1]))
+            for i in range(1500):
+                a, b = random.sample('abcd', 2)
+                try:
+                    if random.random() < 0.7: os.rename(a, b)
+                    else: os.close(os.open(a, os.O_CREAT | os.O_WRONLY))
+                except FileNotFoundError: pass
+            """;
+        using var sides = volume.NewSides("renames");
+        string[] views = [sides.Subject, sides.SubjectOnSecond];
+        var running = views.Select((view, i) => new Command(view, 150, "python3", "-c", Program, $"{i}").Start()).ToList();
+        running.ForEach(one => one.Wait().MustSucceed());
+        running.ForEach(one => one.Dispose());
+        Assert.Equal(Names(views[0]), Names(views[1]));
+
+        static IEnumerable<string?> Names(string view) => Directory.GetFileSystemEntries(view).Select(Path.GetFileName).Order(StringComparer.Ordinal);
+    }
+
     [Fact]
     public void Git_commits_by_turns()
     {
@@ -202,6 +226,8 @@ public sealed class TwoNodeTests(VolumeFixture volume)
                 untie %db;
             }
             """;
+        // The library looks whether the file is empty before it locks it, so the second of two that begin together may begin again what the first has begun.
+        new Command(sides.Subject, 60, "/usr/bin/perl", "-e", "use GDBM_File; tie(my %db, 'GDBM_File', 'store', GDBM_WRCREAT, 0644) or die $!;").Run().MustSucceed();
         using var one = new Command(sides.Subject, 120, "/usr/bin/perl", "-e", script, "one").Start();
         using var two = new Command(sides.SubjectOnSecond, 120, "/usr/bin/perl", "-e", script, "two").Start();
         one.Wait().MustSucceed();
@@ -217,6 +243,64 @@ public sealed class TwoNodeTests(VolumeFixture volume)
                 """).Run().MustSucceed();
             Assert.Equal("21 120\n", found);
         }
+    }
+
+    /// <summary>The file's bytes are with its metadata, outgrow that, are in blocks.</summary>
+    [Theory]
+    [InlineData(4096)]
+    [InlineData(7000)]
+    [InlineData(16384)]
+    public void Two_nodes_that_write_different_parts_of_a_file_lose_nothing_of_each_other(int size)
+    {
+        Tool.Require("perl");
+        using var sides = volume.NewSides("parts");
+        File.WriteAllBytes(Path.Combine(sides.Subject, "f"), new byte[size]);
+        string script = """
+            use strict; use Fcntl;
+            my $at = $ARGV[0];
+            sysopen(my $f, 'f', O_RDWR) or die "open: $!";
+            for my $i (1 .. 1000) {
+                sysseek($f, $at, 0); syswrite($f, pack('Q', $i)) == 8 or die "write: $!";
+                sysseek($f, $at, 0); sysread($f, my $read, 8) == 8 or die "read: $!";
+                unpack('Q', $read) == $i or die "wrote $i, read " . unpack('Q', $read);
+            }
+            """;
+        using var one = new Command(sides.Subject, 120, "/usr/bin/perl", "-e", script, "0").Start();
+        using var two = new Command(sides.SubjectOnSecond, 120, "/usr/bin/perl", "-e", script, "2048").Start();
+        one.Wait().MustSucceed();
+        two.Wait().MustSucceed();
+    }
+
+    [Fact]
+    public void A_counter_under_flock_on_two_nodes_counts_everything()
+    {
+        Tool.Require("perl");
+        using var sides = volume.NewSides("counter");
+        File.WriteAllBytes(Path.Combine(sides.Subject, "f"), new byte[16384]);
+
+        // Two places, so that one of them may be old alone; the file is opened anew each time.
+        string script = """
+            use strict; use Fcntl ':DEFAULT', ':flock';
+            for my $i (1 .. 1500) {
+                sysopen(my $f, 'f', O_RDWR) or die "open: $!";
+                flock($f, LOCK_EX) or die "flock: $!";
+                my @read;
+                for my $at (8192, 4096) {
+                    sysseek($f, $at, 0); sysread($f, my $bytes, 8) == 8 or die "read: $!";
+                    push @read, unpack('Q', $bytes);
+                }
+                $read[0] == $read[1] or die "read @read";
+                for my $at (8192, 4096) {
+                    sysseek($f, $at, 0); syswrite($f, pack('Q', $read[0] + 1)) == 8 or die "write: $!";
+                }
+                close($f) or die "close: $!";
+            }
+            """;
+        using var one = new Command(sides.Subject, 120, "/usr/bin/perl", "-e", script).Start();
+        using var two = new Command(sides.SubjectOnSecond, 120, "/usr/bin/perl", "-e", script).Start();
+        one.Wait().MustSucceed();
+        two.Wait().MustSucceed();
+        Assert.Equal(3000L, BitConverter.ToInt64(File.ReadAllBytes(Path.Combine(sides.Subject, "f")), 8192));
     }
 
     [Fact]

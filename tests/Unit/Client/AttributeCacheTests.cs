@@ -46,6 +46,29 @@ public sealed class AttributeCacheTests : IDisposable
     }
 
     [Fact]
+    public void A_directory_in_which_a_file_was_deferred_has_the_later_times()
+    {
+        _cache.Touch(File, 7);
+        Assert.Equal(0UL, Known()); // it is not known
+        var before = _cache.Ask();
+        _cache.Learn(_cache.Ask(), Of(1) with { MtimeNs = 3, CtimeNs = 5 }, Leased);
+        _cache.Touch(File, 4);
+        Assert.Equal((3, 5), Times());
+        _cache.Touch(File, 7);
+        Assert.Equal((7, 7), Times());
+        Assert.False(_cache.Learn(before, Of(1), Leased)); // of before
+        Assert.Equal(0UL, Known());
+
+        _cache.Learn(_cache.Ask(), Of(1), Leased);
+        var change = _cache.Begin(File);
+        _cache.Touch(File, 8);
+        _cache.Learn(_cache.End(change), Of(2), Leased); // nobody knows which was first
+        Assert.Equal(0UL, Known());
+
+        (long, long) Times() => _cache.TryGet(File, out var attributes, out _) ? (attributes.MtimeNs, attributes.CtimeNs) : default;
+    }
+
+    [Fact]
     public void What_was_asked_before_a_change_of_this_node_ended_is_not_kept()
     {
         var before = _cache.Ask();

@@ -135,6 +135,17 @@ public sealed class KnownNamesTests : IDisposable
     }
 
     [Fact]
+    public void What_a_predecessor_had_asked_tells_nothing_of_now()
+    {
+        _names.MadeDirectory(Directory, _leases.Ask(), Leased);
+        _names.Removed(Directory, "a"u8, LeaseOffer.Old);
+        Assert.Equal(Unknown, Find("a"));
+        _names.Made(Directory, "b"u8, 5, LeaseOffer.Old, FrameFlags.None);
+        Assert.Equal(Unknown, Find("b"));
+        Assert.Equal(Absent, Find("c"));
+    }
+
+    [Fact]
     public void A_directory_that_another_node_has_changed_before_it_was_known_here_is_not_known()
     {
         var asked = _leases.Ask();
@@ -190,15 +201,4 @@ public sealed class KnownNamesTests : IDisposable
         _names.Listed(Directory, _names.Ask(), Leased, from, to, isEnd, names.Select(entry => ((ReadOnlyMemory<byte>)Bytes(entry.Name), entry.Ino)));
 
     private static byte[] Bytes(string name) => System.Text.Encoding.UTF8.GetBytes(name);
-
-    private sealed class ManualTime : TimeProvider
-    {
-        private long _nowMs = 1_000_000;
-
-        public override long TimestampFrequency => 1000;
-
-        public override long GetTimestamp() => _nowMs;
-
-        public void Advance(long milliseconds) => _nowMs += milliseconds;
-    }
 }

@@ -97,8 +97,46 @@ public sealed class LeaseTableTests : IDisposable
     [Fact]
     public void A_name_that_the_kernel_takes_along_counts_as_told()
     {
-        _table.Move(Directory, "n"u8);
-        Assert.True(_table.NameUntilMs(Directory, "n"u8) > Environment.TickCount64);
+        using (var telling = _table.Tell(_table.Ask().With(Sole)))
+        {
+            telling.NameMs(Directory, "a"u8, File);
+        }
+
+        var untilMs = _table.NameUntilMs(Directory, "a"u8);
+        Assert.True(untilMs > Environment.TickCount64);
+        for (var times = 0; times < 3; times++)
+        {
+            _table.Move(Directory, "a"u8, Directory + 1, "n"u8).Dispose();
+            _table.Move(Directory + 1, "n"u8, Directory, "a"u8).Dispose();
+        }
+
+        Assert.Equal((untilMs, untilMs), (_table.NameUntilMs(Directory, "a"u8), _table.NameUntilMs(Directory + 1, "n"u8)));
+    }
+
+    /// <summary>A look-up of a name that is being renamed may be answered before, and the kernel takes the time-out along to a name that nobody noted.</summary>
+    [Fact]
+    public void A_name_that_is_being_renamed_is_told_without_a_time_out()
+    {
+        var asked = _table.Ask().With(Sole);
+        using (_table.Move(Directory, "a"u8, Directory, "b"u8))
+        {
+            using var inBetween = _table.Tell(_table.Ask().With(Sole));
+            Assert.Equal((0, 0), (inBetween.NameMs(Directory, "a"u8, File), inBetween.NameMs(Directory, "b"u8, File)));
+            using (_table.Move(Directory, "a"u8, Directory, "c"u8))
+            {
+            }
+
+            Assert.Equal(0, inBetween.NameMs(Directory, "b"u8, File));
+        }
+
+        for (var again = 0; again < 3; again++)
+        {
+            _table.Move(Directory, "a"u8, Directory, "b"u8).Dispose(); // many in one millisecond
+        }
+
+        using var late = _table.Tell(asked);
+        Assert.Equal((0, 0), (late.NameMs(Directory, "a"u8, File), late.NameMs(Directory, "b"u8, File)));
+        Assert.NotEqual(0, late.NameMs(Directory, "d"u8, File));
     }
 
     [Fact]
@@ -163,24 +201,61 @@ public sealed class LeaseTableTests : IDisposable
     [Fact]
     public void What_the_kernel_takes_a_name_for_is_what_it_was_told_last()
     {
-        Assert.Equal(0UL, _table.Move(Directory, "a"u8)); // nothing was told
+        using (var nothing = _table.Move(Directory, "c"u8, Directory, "d"u8))
+        {
+            Assert.Equal((0UL, 0UL, 0L), (nothing.Believed, nothing.NewBelieved, _table.NameUntilMs(Directory, "d"u8))); // nothing was told
+        }
+
         var offer = _table.Ask().With(FrameFlags.NamesSole);
         using (var telling = _table.Tell(offer))
         {
             telling.NameMs(Directory, "a"u8, File);
+        }
+
+        Assert.Equal((File, 0UL), Move());
+        Assert.InRange(_table.NameUntilMs(Directory, "b"u8), _table.NameUntilMs(Directory, "a"u8), long.MaxValue);
+        using (var telling = _table.Tell(offer))
+        {
             telling.NameMs(Directory, "b"u8, File + 1);
         }
 
-        Assert.Equal((File, File + 1), (_table.Move(Directory, "a"u8), _table.Move(Directory, "b"u8)));
+        Assert.Equal((File, File + 1), Move());
         _table.Believe(Directory, "b"u8, File);
         _table.Believe(Directory, "a"u8, 0);
-        Assert.Equal((0UL, File), (_table.Move(Directory, "a"u8), _table.Move(Directory, "b"u8)));
+        Assert.Equal((0UL, File), Move());
         using (var telling = _table.Tell(LeaseOffer.None))
         {
             Assert.Equal(0, telling.NameMs(Directory, "b"u8, File + 2)); // without a time-out
         }
 
-        Assert.Equal(File + 2, _table.Move(Directory, "b"u8));
+        Assert.Equal((0UL, File + 2), Move());
+
+        (ulong Believed, ulong NewBelieved) Move()
+        {
+            using var moving = _table.Move(Directory, "a"u8, Directory, "b"u8);
+            return (moving.Believed, moving.NewBelieved);
+        }
+    }
+
+    [Fact]
+    public void A_rename_that_was_refused_waits_until_the_kernel_believes_nothing()
+    {
+        using (var telling = _table.Tell(_table.Ask().With(Sole)))
+        {
+            telling.NameMs(Directory, "a"u8, File);
+        }
+
+        using (var first = _table.Move(Directory, "a"u8, Directory, "b"u8))
+        {
+            Assert.Equal((File, 0L), (first.Believed, first.WaitMs));
+            first.Refused();
+        }
+
+        using var second = _table.Move(Directory, "a"u8, Directory, "b"u8);
+        Assert.Equal(0UL, second.Believed);
+        Assert.InRange(second.WaitMs, 1, _table.NameUntilMs(Directory, "a"u8) - Environment.TickCount64 + 1000);
+        using var other = _table.Move(Directory, "a"u8, Directory, "c"u8);
+        Assert.Equal((File, 0L), (other.Believed, other.WaitMs));
     }
 
     [Fact]

@@ -41,6 +41,9 @@ internal sealed unsafe class FakeKernel
     /// <summary>INTERRUPTs that were answered EAGAIN while their request was still there.</summary>
     public int Requeued { get; private set; }
 
+    /// <summary>The kernel holds the node, and notifications for it, until the event is set.</summary>
+    public (ulong Node, ManualResetEventSlim Until)? Held { get; set; }
+
     public IReadOnlyList<byte[]> Notifications
     {
         get
@@ -118,17 +121,10 @@ internal sealed unsafe class FakeKernel
         length = 0;
         lock (_gate)
         {
-            while (_pending.Count == 0)
+            Errno errno = Wait(channel);
+            if (errno != Errno.OK)
             {
-                if (_end != Errno.OK)
-                {
-                    return _end;
-                }
-                if (channel.Woken)
-                {
-                    return Errno.EINTR;
-                }
-                Monitor.Wait(_gate);
+                return errno;
             }
             byte[] message = _pending.Dequeue();
             Assert.True(message.Length <= capacity);
@@ -146,6 +142,25 @@ internal sealed unsafe class FakeKernel
         }
     }
 
+    /// <summary>Waits for a message, the end, or a signal; under the gate.</summary>
+    private Errno Wait(FakeChannel channel)
+    {
+        while (_pending.Count == 0)
+        {
+            if (_end != Errno.OK)
+            {
+                return _end;
+            }
+            if (channel.Woken)
+            {
+                channel.Woken = false;
+                return Errno.EINTR;
+            }
+            Monitor.Wait(_gate);
+        }
+        return Errno.OK;
+    }
+
     private Errno Send(FakeChannel channel, IoVec* segments, int count)
     {
         var bytes = new List<byte>();
@@ -158,6 +173,10 @@ internal sealed unsafe class FakeKernel
         if (header.Length != message.Length)
         {
             return Errno.EINVAL;
+        }
+        if (header.Unique == 0 && Held is { } held && MemoryMarshal.Read<ulong>(message.AsSpan(16)) == held.Node)
+        {
+            held.Until.Wait();
         }
         lock (_gate)
         {
@@ -229,6 +248,14 @@ internal sealed unsafe class FakeKernel
         public bool Woken { get; set; }
 
         public override Errno Receive(byte* buffer, int capacity, out int length) => kernel.Receive(this, buffer, capacity, out length);
+
+        public override Errno WaitReadable(int timeoutMs)
+        {
+            lock (kernel._gate)
+            {
+                return kernel.Wait(this);
+            }
+        }
 
         public override Errno Send(IoVec* segments, int count) => kernel.Send(this, segments, count);
 

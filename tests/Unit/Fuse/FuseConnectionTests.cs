@@ -189,10 +189,22 @@ public class FuseConnectionTests
         Assert.True(SpinWait.SpinUntil(() => rig.Connection.Counters.InFlight == 0, TimeSpan.FromSeconds(30)));
 
     [Fact]
-    public async Task SlowOperationsAreTold()
+    public async Task ReadersRestWhenThereIsNothingToReadAndWakeUp()
     {
-        var slow = new ConcurrentBag<FuseSlowOperation>();
-        using var rig = new Rig(change: o => o with { SlowOperationMs = 20, OnSlow = slow.Add });
+        using var rig = new Rig();
+        for (int i = 0; i < 2; i++)
+        {
+            await rig.Lookup("abc");
+            Assert.True(SpinWait.SpinUntil(() => rig.Connection.RestingReaders == rig.Options.Workers, TimeSpan.FromSeconds(30)));
+        }
+    }
+
+    [Fact]
+    public async Task SlowOperationsAndIoErrorsAreTold()
+    {
+        var slow = new ConcurrentBag<FuseFinishedOperation>();
+        var failed = new ConcurrentBag<FuseFinishedOperation>();
+        using var rig = new Rig(change: o => o with { SlowOperationMs = 20, OnSlow = slow.Add, OnIoError = failed.Add });
         await rig.Lookup("quick");
         Task<FakeReply> read = rig.Read(out ulong unique);
         FuseRequest kept = rig.TakeKept();
@@ -201,6 +213,7 @@ public class FuseConnectionTests
         await read;
         NothingIsInFlight(rig);
         Assert.Contains(slow, s => s.Unique == unique && s.Result == Errno.EIO && s.ElapsedMs >= 20 && s.Opcode == FuseOpcode.READ);
+        Assert.Equal([unique], failed.Select(f => f.Unique));
     }
 
     [Fact]

@@ -60,6 +60,33 @@ public class FuseNotifierTests
         Assert.Empty(rig.Kernel.Notifications);
     }
 
+    /// <summary>What the kernel is stuck in may wait for another node, which waits for the next notification: of another inode, that one must not wait behind it.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task OneInWhichTheKernelIsStuckDelaysOnlyThoseOfItsOwnNode(bool names)
+    {
+        using var rig = new Rig();
+        using var free = new ManualResetEventSlim();
+        rig.Kernel.Held = (1, free);
+        Task<Errno>[] stuck = [.. Enumerable.Range(0, 3).Select(i => Notify(1, i))];
+        for (ulong other = 2; other < 100; other++)
+        {
+            Assert.Equal(Errno.OK, await Notify(other, 0).WaitAsync(TimeSpan.FromSeconds(30)));
+        }
+        Assert.Equal(Errno.OK, await rig.Connection.Notifier.InvalidateInodeAsync(1000, offset: -1).AsTask().WaitAsync(TimeSpan.FromSeconds(30)));
+        Assert.DoesNotContain(stuck, task => task.IsCompleted);
+        Assert.Equal(2, rig.Connection.Notifier.Queued);
+        free.Set();
+        await Task.WhenAll(stuck).WaitAsync(TimeSpan.FromSeconds(30));
+        byte[][] held = [.. rig.Kernel.Notifications.Where(sent => MemoryMarshal.Read<ulong>(sent.AsSpan(16)) == 1)];
+        Assert.Equal([0, 1, 2], held.Select(sent => names ? sent[32] - 'a' : (int)MemoryMarshal.Read<FuseNotifyInvalInodeOut>(sent.AsSpan(16)).Offset));
+
+        Task<Errno> Notify(ulong node, int number) => names
+            ? rig.Connection.Notifier.InvalidateEntryAsync(node, new[] { (byte)('a' + number) }, expireOnly: true).AsTask()
+            : rig.Connection.Notifier.InvalidateInodeAsync(node, offset: number).AsTask();
+    }
+
     private static FuseOutHeader Header(byte[] message, FuseNotifyCode code)
     {
         FuseOutHeader header = MemoryMarshal.Read<FuseOutHeader>(message);

@@ -144,6 +144,25 @@ public class DataOperationTests
     }
 
     [Fact]
+    public void Bytes_that_were_joined_with_an_old_version_do_not_become_the_file()
+    {
+        var file = _v.File(Root, "f");
+        _v.WriteInline(file, [1, 2, 3, 4]);
+        var old = _v.Attributes(file).DataVersion;
+        _v.WriteInline(file, [9, 2, 3, 4]);
+
+        // A node that does not know the 9 has put its 8 next to the 1.
+        Assert.Equal(Errno.EXDEV.ToStatus(), _v.TryCommit(file, CommitFlags.HasInline, 4, [], [1, 8, 3, 4], old, out _));
+        Assert.Equal(
+            Errno.EXDEV.ToStatus(), _v.TryCommit(file, CommitFlags.None, 0, [new Extent(0, 9000, _v.NewBlock(), 0, 1)], null, old, out _));
+        Assert.Equal([9, 2, 3, 4], _v.Layout(file).Inline.ToArray());
+
+        // What lies behind them is joined with nothing.
+        Assert.Equal(Status.OK, _v.TryCommit(file, CommitFlags.None, 0, [new Extent(4096, 10, _v.NewBlock(), 0, 1)], null, old, out _));
+        _v.Check();
+    }
+
+    [Fact]
     public void Inline_bytes_can_be_appended_while_they_fit()
     {
         var file = _v.File(Root, "f");

@@ -46,7 +46,7 @@ internal sealed class JournaledVolume : IDisposable
     public SessionState BeginSession()
     {
         var session = SessionLife.Begin(State, "node");
-        Append((ref WireWriter w) => Records.SessionBegun(ref w, "node"));
+        Append((ref WireWriter w) => Records.SessionBegun(ref w, "node", opening: 0));
         return session;
     }
 

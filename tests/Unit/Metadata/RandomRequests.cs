@@ -12,9 +12,10 @@ internal sealed class RandomRequests(Random random)
     private static readonly uint[] s_types = [FileMode.Regular, FileMode.Regular, FileMode.Directory, FileMode.Directory, FileMode.Symlink, FileMode.Fifo];
 
     private ulong _handles;
+    private CreateAndCommitRequest? _lastCreate;
 
     /// <summary>A request for a session, and its opcode.</summary>
-    public (Opcode Opcode, byte[] Head) Next(VolumeState state, SessionState session) => random.Next(29) switch
+    public (Opcode Opcode, byte[] Head) Next(VolumeState state, SessionState session) => random.Next(30) switch
     {
         0 or 1 => Encode<AcquireGrantRequest, AcquireGrantReply>(
             new((ulong)random.Next(10) * 4096, (uint)random.Next(20), (uint)random.Next(20))),
@@ -31,7 +32,8 @@ internal sealed class RandomRequests(Random random)
         16 => Encode<OpenRequest, OpenReply>(new(Any(state), ++_handles, (OpenFlags)random.Next(32))),
         27 => Encode<OpenNameRequest, OpenNameReply>(new(Directory(state), Name(), ++_handles)),
         17 or 18 => Encode<CloseRequest, Empty>(new(session.Handles.Count == 0 ? 0 : session.Handles.Keys.ElementAt(random.Next(session.Handles.Count)))),
-        19 or 20 or 21 => Commit(state, session),
+        19 or 20 or 21 => Encode<CommitRequest, CommitReply>(Commit(state, session)),
+        28 => CreateAndCommit(state, session),
         22 => Encode<FallocateRequest, EntryReply>(new(
             AFile(state), new uint[] { 0, 1, 3, 16, 17 }[random.Next(5)], Offset(), (ulong)random.Next(1, 30_000), random.Next(2) == 0)),
         23 => Encode<CloneRequest, CloneReply>(new(AFile(state), Offset(), AFile(state), Offset(), (ulong)random.Next(40_000))),
@@ -112,14 +114,29 @@ internal sealed class RandomRequests(Random random)
         return Encode<RmdirRequest, NameReply>(new(directory.Directory.Parent, found.Name.ToArray()));
     }
 
-    private (Opcode Opcode, byte[] Head) Commit(VolumeState state, SessionState session)
+    /// <summary>Of a new file; or of one that was made so before, by a daemon that did not live to hear it.</summary>
+    private (Opcode Opcode, byte[] Head) CreateAndCommit(VolumeState state, SessionState session)
+    {
+        if (_lastCreate is { } again && random.Next(3) == 0)
+        {
+            return Encode<CreateAndCommitRequest, CreateAndCommitReply>(again);
+        }
+
+        var ino = FreeIno(session);
+        var create = new CreateRequest(Directory(state), ino, Name(), TestVolume.FileBits, 1, 2, ++_handles, (OpenFlags)random.Next(8) | OpenFlags.Exclusive);
+        _lastCreate = new(create, random.Next(1000), Commit(state, session) with { Ino = ino, Base = random.Next(3) == 0 ? 0U : 1U });
+        return Encode<CreateAndCommitRequest, CreateAndCommitReply>(_lastCreate.Value);
+    }
+
+    private CommitRequest Commit(VolumeState state, SessionState session)
     {
         var flags = (CommitFlags)(random.Next(8) << 1);
         if (random.Next(3) == 0)
         {
             var inline = new byte[random.Next(Limits.InlineMaxBytes + 1)];
             random.NextBytes(inline);
-            return Encode<CommitRequest, CommitReply>(new(AFile(state), flags | CommitFlags.HasInline, Offset(), [], inline));
+            var file = AFile(state);
+            return new(file, flags | CommitFlags.HasInline, Offset(), [], inline, BaseOf(state, file));
         }
 
         List<Extent> extents = [];
@@ -133,8 +150,13 @@ internal sealed class RandomRequests(Random random)
             at += length + (random.Next(2) == 0 ? 0 : (ulong)random.Next(10_000));
         }
 
-        return Encode<CommitRequest, CommitReply>(new(AFile(state), flags, random.Next(2) == 0 ? 0 : Offset(), [.. extents], default));
+        var target = AFile(state);
+        return new(target, flags, random.Next(2) == 0 ? 0 : Offset(), [.. extents], default, BaseOf(state, target));
     }
+
+    /// <summary>Mostly the version that the file has.</summary>
+    private ulong BaseOf(VolumeState state, ulong ino) =>
+        random.Next(10) == 0 ? (ulong)random.Next(5) : state.Inodes.Find(ino)?.Attributes.DataVersion ?? 0;
 
     private ulong FreeBlock(SessionState session)
     {

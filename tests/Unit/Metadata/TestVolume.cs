@@ -141,7 +141,10 @@ internal sealed class TestVolume
         SetAttr.Apply(State, Begin(), new SetAttrRequest(ino, SetAttrFields.Size, 0, 0, 0, size, 0, 0), out _);
 
     public Status TryCommit(ulong ino, CommitFlags flags, ulong size, Extent[] extents, byte[]? inline, out CommitReply reply) =>
-        Commit.Apply(State, Begin(), new CommitRequest(ino, flags, size, extents, inline), out reply);
+        TryCommit(ino, flags, size, extents, inline, State.Inodes.Find(ino)?.Attributes.DataVersion ?? 0, out reply);
+
+    public Status TryCommit(ulong ino, CommitFlags flags, ulong size, Extent[] extents, byte[]? inline, ulong baseVersion, out CommitReply reply) =>
+        Commit.Apply(State, Begin(), new CommitRequest(ino, flags, size, extents, inline, baseVersion), out reply);
 
     /// <summary>Writes one new block at an offset.</summary>
     public ulong Write(ulong ino, ulong offset, ulong length, uint server = 1)

@@ -7,8 +7,8 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class Commit
 {
     /// <summary>EFBIG; ENOSPC when neither the session's grant nor the free quota has the new pages; EXDEV when the bytes cannot become part of the
-    /// file in this form (they would have to be joined with inline bytes that a metadata server cannot put into a block); BadRequest for
-    /// extents that are malformed or of blocks that the session may not use.</summary>
+    /// file in this form (they would have to be joined with inline bytes that a metadata server cannot put into a block, or were joined with bytes
+    /// that another node has replaced since); BadRequest for extents that are malformed or of blocks that the session may not use.</summary>
     public static Status Apply(VolumeState v, OpContext c, in CommitRequest q, out CommitReply r)
     {
         r = default;
@@ -27,6 +27,11 @@ public static class Commit
             return Status.BadRequest;
         }
 
+        if (hasInline && !append && q.Base != attributes.DataVersion)
+        {
+            return Errno.EXDEV.ToStatus();
+        }
+
         if (q.Size > Limits.FileMaxBytes - start)
         {
             return Errno.EFBIG.ToStatus();
@@ -34,7 +39,7 @@ public static class Commit
 
         var size = Math.Max(attributes.Size, start + q.Size);
         var grantBefore = c.Session.GrantBytes;
-        status = hasInline ? SetInline(v, c, inode, q.Inline.Span, append, ref size) : SetExtents(v, c, inode, q.Extents, start, ref size);
+        status = hasInline ? SetInline(v, c, inode, q.Inline.Span, append, ref size) : SetExtents(v, c, inode, q.Extents, start, q.Base, ref size);
         if (status != Status.OK)
         {
             return status;
@@ -129,7 +134,7 @@ public static class Commit
         return Status.OK;
     }
 
-    private static Status SetExtents(VolumeState v, OpContext c, Inode inode, Extent[] extents, ulong start, ref ulong size)
+    private static Status SetExtents(VolumeState v, OpContext c, Inode inode, Extent[] extents, ulong start, ulong baseVersion, ref ulong size)
     {
         if (extents.Length == 0)
         {
@@ -144,7 +149,7 @@ public static class Commit
 
         var inlineEnd = (ulong)(inode.File?.Inline.Length ?? 0);
         var first = extents[0].FileOffset + start;
-        if (first < inlineEnd && !Covers(extents, start, first, inlineEnd))
+        if (first < inlineEnd && (baseVersion != inode.Attributes.DataVersion || !Covers(extents, start, first, inlineEnd)))
         {
             return Errno.EXDEV.ToStatus();
         }

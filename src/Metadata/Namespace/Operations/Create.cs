@@ -10,9 +10,9 @@ public static class Create
     public static Status Apply(VolumeState v, OpContext c, in CreateRequest q, out CreateReply r)
     {
         r = default;
-        if (c.Session.Handles.ContainsKey(q.Handle))
+        if (c.Session.Handles.TryGetValue(q.Handle, out var known))
         {
-            return Status.BadRequest;
+            return AnswerAgain(v, c, q, known.Ino, out r);
         }
 
         var status = NewInode.Check(v, c, q.Parent, q.NewIno, q.Name.Span, out var parent);
@@ -50,6 +50,23 @@ public static class Create
         c.Tell(inode);
         c.Tell(parent);
         r = new CreateReply(Layouts.Opened(inode, dataMode, created: true), parent.Attributes);
+        return Status.OK;
+    }
+
+    /// <summary>The session has made the file before, with the same handle: a daemon that had deferred it died before it heard the answer. BadRequest for anything else.</summary>
+    private static Status AnswerAgain(VolumeState v, OpContext c, in CreateRequest q, ulong ino, out CreateReply r)
+    {
+        r = default;
+        var status = v.FindDirectory(q.Parent, out var parent);
+        if (status != Status.OK || parent.Directory.Find(q.Name.Span) != ino || v.FindFile(ino, out var inode) != Status.OK)
+        {
+            return Status.BadRequest;
+        }
+
+        c.TellNames(parent);
+        c.Tell(inode);
+        c.Tell(parent);
+        r = new CreateReply(Layouts.Opened(inode, Opens.ModeOf(c.Session, inode), created: true), parent.Attributes);
         return Status.OK;
     }
 }

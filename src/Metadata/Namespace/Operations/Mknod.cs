@@ -79,19 +79,7 @@ internal static class NewInode
             : v.CheckNewInode(c.Session, newIno);
     }
 
-    /// <summary>A new inode; in a set-group-ID directory it gets the directory's group, and a directory the bit too.</summary>
-    public static Inode Make(Inode parent, ulong ino, uint mode, uint uid, uint gid, uint rdev, long timeNs)
-    {
-        mode &= FileMode.TypeMask | FileMode.PermissionMask;
-        if ((parent.Attributes.Mode & FileMode.SetGid) != 0)
-        {
-            gid = parent.Attributes.Gid;
-            if ((mode & FileMode.TypeMask) == FileMode.Directory)
-            {
-                mode |= FileMode.SetGid;
-            }
-        }
-
-        return new Inode { Attributes = VolumeState.NewAttributes(ino, mode, uid, gid, rdev, timeNs) };
-    }
+    /// <summary>A new inode.</summary>
+    public static Inode Make(Inode parent, ulong ino, uint mode, uint uid, uint gid, uint rdev, long timeNs) =>
+        new() { Attributes = InodeAttributes.NewIn(parent.Attributes, ino, mode, uid, gid, rdev, timeNs) };
 }

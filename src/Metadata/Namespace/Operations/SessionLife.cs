@@ -4,9 +4,9 @@ namespace EphemeralFs.Metadata.Namespace.Operations;
 public static class SessionLife
 {
     /// <summary>A new session. Its id has the volume's id in the upper half, so that a request finds its volume.</summary>
-    public static SessionState Begin(VolumeState v, string node)
+    public static SessionState Begin(VolumeState v, string node, ulong opening = 0)
     {
-        var session = new SessionState(((ulong)v.Id << 32) | ++v.SessionsOpened, node);
+        var session = new SessionState(((ulong)v.Id << 32) | ++v.SessionsOpened, node, opening);
         v.Sessions.Add(session.Id, session);
         return session;
     }
