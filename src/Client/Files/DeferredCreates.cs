@@ -312,12 +312,18 @@ public sealed class DeferredCreates : IDisposable
                     return Status.Canceled;
                 }
 
-                var operation = _session.BeginFor(pending.Life);
-                var nothing = new CommitRequest(pending.Request.NewIno, CommitFlags.KeepMtime, 0, [], default, Base: 0);
-                var result = await SendAsync(pending, operation, nothing, timeNs: 0);
-                operation.Complete();
-                _work.End();
-                return pending.IsDone ? Status.OK : result.Status;
+                try
+                {
+                    var operation = _session.BeginFor(pending.Life);
+                    var nothing = new CommitRequest(pending.Request.NewIno, CommitFlags.KeepMtime, 0, [], default, Base: 0);
+                    var result = await SendAsync(pending, operation, nothing, timeNs: 0);
+                    operation.Complete();
+                    return pending.IsDone ? Status.OK : result.Status;
+                }
+                finally
+                {
+                    _work.End();
+                }
             }
 
             if (others is not null && await others is not Status.OK and var status)
@@ -332,33 +338,41 @@ public sealed class DeferredCreates : IDisposable
     /// <summary>Tells the server of a file, with bytes or without any; ends the attempt that the caller has begun.</summary>
     private async ValueTask<RpcResult<CommitReply>> SendAsync(Pending pending, Operation operation, CommitRequest request, long timeNs)
     {
-        var change = _attributes.Begin(request.Ino);
-        var asked = Ask();
-        var result = await _session.MutatePastDeferredAsync<CreateAndCommitRequest, CreateAndCommitReply>(
-            operation, new(pending.Request, pending.TimeNs, request), timeNs);
-        var question = _attributes.End(change);
-        var isCommitted = result.IsOk && result.Value.CommitStatus == Status.OK;
-        if (result.IsOk)
+        var attempt = Status.Canceled;
+        try
         {
-            _attributes.Learn(question, isCommitted ? result.Value.Committed.Attributes : result.Value.Created.File.Attributes, result.Flags);
+            var change = _attributes.Begin(request.Ino);
+            var asked = Ask();
+            var result = await _session.MutatePastDeferredAsync<CreateAndCommitRequest, CreateAndCommitReply>(
+                operation, new(pending.Request, pending.TimeNs, request), timeNs);
+            var question = _attributes.End(change);
+            var isCommitted = result.IsOk && result.Value.CommitStatus == Status.OK;
+            if (result.IsOk)
+            {
+                _attributes.Learn(question, isCommitted ? result.Value.Committed.Attributes : result.Value.Created.File.Attributes, result.Flags);
+            }
+
+            Learn(asked, result);
+
+            // Not heard of: nobody has answered, or the session has ended, which counts it as lost.
+            var isAnswered = result.Status is not (Status.Unavailable or Status.Canceled or Status.StaleEpoch or Status.UnknownSession);
+            if (isAnswered && TryRemove(pending) && !result.IsOk)
+            {
+                // The quota was cut meanwhile, or the server is not what it was: who has the file open is told.
+                RpcTrace.Sink($"a file that a program had made could not be made: {result.Status}");
+                _lost.Add(new LostFile(Clock.NowNs(), request.Ino, 0, LostReason.WriteBackFailed, ""));
+                _files.Find(request.Ino)?.Fail(result.Errno, _files.HandlesOf(request.Ino).Select(record => record.Handle));
+            }
+
+            attempt = isAnswered ? Status.OK : result.Status;
+            return result.IsOk
+                ? new RpcResult<CommitReply>(result.Value.CommitStatus, result.Value.Committed, Flags: result.Flags)
+                : new RpcResult<CommitReply>(result.Status, default);
         }
-
-        Learn(asked, result);
-
-        // Not heard of: nobody has answered, or the session has ended, which counts it as lost.
-        var isAnswered = result.Status is not (Status.Unavailable or Status.Canceled or Status.StaleEpoch or Status.UnknownSession);
-        if (isAnswered && TryRemove(pending) && !result.IsOk)
+        finally
         {
-            // The quota was cut meanwhile, or the server is not what it was: who has the file open is told.
-            RpcTrace.Sink($"a file that a program had made could not be made: {result.Status}");
-            _lost.Add(new LostFile(Clock.NowNs(), request.Ino, 0, LostReason.WriteBackFailed, ""));
-            _files.Find(request.Ino)?.Fail(result.Errno, _files.HandlesOf(request.Ino).Select(record => record.Handle));
+            EndAttempt(pending, attempt);
         }
-
-        EndAttempt(pending, isAnswered ? Status.OK : result.Status);
-        return result.IsOk
-            ? new RpcResult<CommitReply>(result.Value.CommitStatus, result.Value.Committed, Flags: result.Flags)
-            : new RpcResult<CommitReply>(result.Status, default);
     }
 
     private bool TryRemove(Pending pending)

@@ -5,10 +5,13 @@ using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Tests.Mount.Faults;
 
-/// <summary>A cluster on TCP with two nodes, the second of which is in a network of its own that can be cut.</summary>
+/// <summary>A cluster on TCP with two nodes, the second of which is in a network of its own that can be cut. Both have volume tmp; a second volume only the first node has.</summary>
 /// <remarks>How many operations are in flight the kernel says: requests of a mount that have no answer yet (fusectl). Needs root and iproute2.</remarks>
 internal sealed class SoakCluster : IDisposable
 {
+    private const string FirstNode = "node-1";
+    private const string VolumeAlone = "alone";
+
     private readonly NetworkOfItsOwn network = new();
     private readonly TestCluster cluster;
     private readonly string connections;
@@ -27,10 +30,13 @@ internal sealed class SoakCluster : IDisposable
         }
         connections = cluster.MakeDirectory("fusectl");
         Second = cluster.MakeDirectory("b");
+        Alone = cluster.MakeDirectory("alone");
         try
         {
             new Command(cluster.Home, 20, "mount", "-t", "fusectl", "none", connections).Run().MustSucceed();
             cluster.MountIn(network, Second, "b");
+            cluster.Program(60, "volume", "create", VolumeAlone).Run().MustSucceed();
+            cluster.Program(60, "mount", VolumeAlone, Alone, "--node", FirstNode).Run().MustSucceed();
         }
         catch
         {
@@ -45,6 +51,9 @@ internal sealed class SoakCluster : IDisposable
     /// <summary>The volume through the node whose network can be cut.</summary>
     public string Second { get; }
 
+    /// <summary>A volume that only the first node has, so that the server hears of files late.</summary>
+    public string Alone { get; }
+
     public NetworkOfItsOwn Network => network;
 
     /// <summary>A new directory outside of the volume.</summary>
@@ -53,20 +62,21 @@ internal sealed class SoakCluster : IDisposable
     /// <summary>The processes of a role.</summary>
     public IReadOnlyList<ClusterProcess> Living(string role) => [.. ClusterProcess.All(cluster.State).Where(process => process.Role == role)];
 
-    /// <summary>Operations of programs that wait for their answer now, on both mounts.</summary>
-    public int InFlight() => Waiting(First) + Waiting(Second);
+    /// <summary>Operations of programs that wait for their answer now, on all mounts.</summary>
+    public int InFlight() => Waiting(First) + Waiting(Second) + Waiting(Alone);
 
     /// <summary>
-    /// Whether both the keeper and the daemon of a node have its mount now, so that either of them may die. While a new one has not got it yet from the other, the
+    /// Whether both the keeper and the daemon of a node have its mounts now, so that either of them may die. While a new one has not got it yet from the other, the
     /// other is the only one that has it.
     /// </summary>
     public bool IsHeldTwice(string node)
     {
         string sockets = Path.Combine(cluster.State, "nodes", node);
+        int mounts = node == FirstNode ? 2 : 1;
         try
         {
             var kept = KeeperControl.Status(Path.Combine(sockets, "keeper.sock"));
-            if (kept is not { State: KeeperState.Running, DaemonConnected: true, Entries.Count: 1 })
+            if (kept is not { State: KeeperState.Running, DaemonConnected: true } || kept.Entries.Count != mounts)
             {
                 return false;
             }
@@ -77,7 +87,7 @@ internal sealed class SoakCluster : IDisposable
         }
         using var daemon = new RpcClient(Endpoint.Unix(Path.Combine(sockets, "node.sock")));
         var status = daemon.CallAsync<NodeStatusRequest, NodeStatusReply>(default, timeoutMs: 1000).AsTask().GetAwaiter().GetResult();
-        return status is { IsOk: true, Value.Mounts.Length: 1 };
+        return status.IsOk && status.Value.Mounts.Length == mounts;
     }
 
     /// <inheritdoc cref="TestCluster.KeepLogs"/>
@@ -85,8 +95,9 @@ internal sealed class SoakCluster : IDisposable
 
     public CommandResult Status() => cluster.Program(60, "status", "--json").Run();
 
-    /// <summary>Bytes and inodes of the volume that are in use.</summary>
-    public string Usage() => cluster.Program(60, "volume", "show", "tmp", "--json").Run().MustSucceed();
+    /// <summary>Bytes and inodes of the volumes that are in use.</summary>
+    public string Usage() => string.Concat(
+        from volume in (string[])["tmp", VolumeAlone] select cluster.Program(60, "volume", "show", volume, "--json").Run().MustSucceed());
 
     public void Dispose()
     {

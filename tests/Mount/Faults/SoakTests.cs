@@ -23,15 +23,30 @@ public sealed class SoakTests(ITestOutputHelper output)
     /// <summary>Longer than a start takes, and the second after which a death is no failure in a row: see RestartBackoff.</summary>
     private static readonly TimeSpan SettledAfter = TimeSpan.FromSeconds(1.6);
 
-    /// <summary>Workloads, and whether they begin on the second node.</summary>
-    private static readonly (string Workload, bool OnSecond)[] Everything =
+    private static readonly (string Workload, Place Where)[] Everything =
     [
-        ("fio-psync", false), ("fio-mmap", true), ("fio-fsync", true), ("tar", false), ("git", true), ("sqlite", false),
-        (Workload.SqliteOfTwoNodes, false), ("names", true), ("nodes", false),
+        ("fio-psync", Place.First), ("fio-mmap", Place.Second), ("fio-fsync", Place.Second), ("tar", Place.First), ("git", Place.Second), ("sqlite", Place.First),
+        (Workload.SqliteOfTwoNodes, Place.First), ("names", Place.Second), ("nodes", Place.First),
+        ("tar", Place.Alone), ("git", Place.Alone), ("names", Place.Alone), ("fio-fsync", Place.Alone),
     ];
 
-    private static readonly (string Workload, bool OnSecond)[] Some =
-        [("fio-psync", true), ("tar", false), ("git", true), (Workload.SqliteOfTwoNodes, false), ("names", true)];
+    private static readonly (string Workload, Place Where)[] Some =
+    [
+        ("fio-psync", Place.Second), ("tar", Place.First), ("git", Place.Second), (Workload.SqliteOfTwoNodes, Place.First), ("names", Place.Second), ("tar", Place.Alone),
+    ];
+
+    /// <summary>Where a workload begins.</summary>
+    private enum Place
+    {
+        /// <summary>In the volume of two nodes, on the first one.</summary>
+        First,
+
+        /// <summary>There, on the second one.</summary>
+        Second,
+
+        /// <summary>In the volume that only the first node has.</summary>
+        Alone,
+    }
 
     [Fact]
     public void A_seed_repeats_its_faults()
@@ -59,7 +74,7 @@ public sealed class SoakTests(ITestOutputHelper output)
         Run(Everything, (_, clock) => clock.TotalSeconds >= seconds, killsAtLeast: (int)(KillsInAnHour * seconds / 3600));
     }
 
-    private void Run((string Workload, bool OnSecond)[] workloads, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
+    private void Run((string Workload, Place Where)[] workloads, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
     {
         int seed = Seed.Choose(output);
         using var cluster = new SoakCluster();
@@ -74,7 +89,7 @@ public sealed class SoakTests(ITestOutputHelper output)
         }
     }
 
-    private void Run(SoakCluster cluster, (string Workload, bool OnSecond)[] workloads, int seed, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
+    private void Run(SoakCluster cluster, (string Workload, Place Where)[] workloads, int seed, Func<int, TimeSpan, bool> isEnough, int killsAtLeast)
     {
         string usage = cluster.Usage();
         var inFlight = new List<int>();
@@ -86,12 +101,17 @@ public sealed class SoakTests(ITestOutputHelper output)
         string last = "";
         try
         {
-            foreach (var (workload, onSecond) in workloads)
+            foreach (var (workload, where) in workloads)
             {
-                string name = $"{workload}{(onSecond ? "-2" : "")}";
-                string[] views = [Path.Combine(cluster.First, name), Path.Combine(cluster.Second, name)];
-                Directory.CreateDirectory(views[0]);
-                programs.Add(Workload.Start(workload, views[onSecond ? 1 : 0], views[onSecond ? 0 : 1], Directory.CreateDirectory(Path.Combine(plain, name)).FullName, stop, seconds: 3 * 3600));
+                string name = $"{workload}-{where}";
+                var (view, other) = where switch
+                {
+                    Place.First => (cluster.First, cluster.Second),
+                    Place.Second => (cluster.Second, cluster.First),
+                    _ => (cluster.Alone, cluster.Alone),
+                };
+                string directory = Directory.CreateDirectory(Path.Combine(view, name)).FullName;
+                programs.Add(Workload.Start(workload, directory, Path.Combine(other, name), Directory.CreateDirectory(Path.Combine(plain, name)).FullName, stop, seconds: 3 * 3600));
             }
             foreach (var fault in FaultPlan.For(seed))
             {
@@ -116,13 +136,13 @@ public sealed class SoakTests(ITestOutputHelper output)
         Assert.True(inFlight.Count >= killsAtLeast, $"{inFlight.Count} kills instead of {killsAtLeast}");
         Assert.True(inFlight.All(count => count >= InFlightAtLeast));
 
-        foreach (string name in Directory.EnumerateFileSystemEntries(cluster.First))
+        foreach (string name in (IEnumerable<string>)[.. Directory.EnumerateFileSystemEntries(cluster.First), .. Directory.EnumerateFileSystemEntries(cluster.Alone)])
         {
             Directory.Delete(name); // each round has left its directory empty, or this fails
         }
         Assert.Empty(Directory.EnumerateFileSystemEntries(cluster.Second));
         WaitUntil(cluster, "the cluster is healthy", () => cluster.Status().Output.Contains("\"healthy\": true", StringComparison.Ordinal));
-        WaitUntil(cluster, $"the volume is as empty as before: {usage}", () => cluster.Usage() == usage);
+        WaitUntil(cluster, $"the volumes are as empty as before: {usage}", () => cluster.Usage() == usage);
     }
 
     private static void Do(Fault fault, SoakCluster cluster, List<int> inFlight)

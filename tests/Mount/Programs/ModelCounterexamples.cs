@@ -5,7 +5,7 @@ namespace EphemeralFs.Tests.Mount.Programs;
 
 /// <summary>Shrunk sequences that once told the volume from tmpfs. Each says what was wrong.</summary>
 [Collection(ProgramsCollection.Name)]
-public sealed class ModelCounterexamples(VolumeFixture volume)
+public sealed class ModelCounterexamples(VolumeFixture volume) : IDisposable
 {
     [Fact]
     public void A_name_of_256_bytes_is_too_long() => OneNode($$"""
@@ -105,6 +105,8 @@ public sealed class ModelCounterexamples(VolumeFixture volume)
         {"op":"setxattr","Path":"d0","Name":"trusted.a","Seed":269819,"Flags":1}
         {"op":"listxattr","Path":"d0","As":1002}
         """);
+
+    public void Dispose() => volume.UnmountSecond();
 
     private void OneNode(string sequence) => Check(sequence, volume.First);
 

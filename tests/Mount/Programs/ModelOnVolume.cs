@@ -6,7 +6,7 @@ namespace EphemeralFs.Tests.Mount.Programs;
 
 /// <summary>The model-based differential test against the volume. <c>EPHEMERALFS_SEED</c> and <c>EPHEMERALFS_STEPS</c> choose the run.</summary>
 [Collection(ProgramsCollection.Name)]
-public sealed class ModelOnVolume(VolumeFixture volume)
+public sealed class ModelOnVolume(VolumeFixture volume) : IDisposable
 {
     private const int Steps = 3000;
 
@@ -40,6 +40,8 @@ public sealed class ModelOnVolume(VolumeFixture volume)
         }
         while (clock.Elapsed.TotalSeconds < seconds);
     }
+
+    public void Dispose() => volume.UnmountSecond();
 
     private Checked Check(GeneratorOptions options, Action? remount, params string[] subjects) => new(new ModelCheck(volume.World(remount, subjects), options));
 

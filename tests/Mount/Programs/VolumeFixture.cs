@@ -6,7 +6,8 @@ using EphemeralFs.Tests.Mount.Posix;
 namespace EphemeralFs.Tests.Mount.Programs;
 
 /// <summary>
-/// One volume for all program tests, mounted through two nodes, beside a directory on tmpfs. Started with the program itself, as a user would.
+/// One volume for all program tests, beside a directory on tmpfs. Started with the program itself, as a user would. One node has it, and a second one only for the
+/// tests that look through it: with two nodes it works differently.
 /// <c>EPHEMERALFS_TEST_SUBJECT</c> (and <c>EPHEMERALFS_TEST_SUBJECT_B</c>, the same directory through another node) name directories that are judged instead.
 /// </summary>
 public sealed class VolumeFixture : IDisposable
@@ -16,6 +17,8 @@ public sealed class VolumeFixture : IDisposable
     private readonly ReferenceDirectory reference = null!; // set by every constructor that returns
     private readonly TestCluster? cluster;
     private readonly string tmpfs = "";
+    private readonly string second;
+    private bool isSecondMounted;
     private int counter;
 
     public VolumeFixture()
@@ -23,20 +26,19 @@ public sealed class VolumeFixture : IDisposable
         if (Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_SUBJECT") is { Length: > 0 } given)
         {
             First = given;
-            Second = Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_SUBJECT_B") is { Length: > 0 } other ? other : given;
+            second = Environment.GetEnvironmentVariable("EPHEMERALFS_TEST_SUBJECT_B") is { Length: > 0 } other ? other : given;
             reference = new ReferenceDirectory();
             return;
         }
         cluster = new TestCluster("efsprog");
         First = cluster.First;
-        Second = cluster.MakeDirectory("b");
+        second = cluster.MakeDirectory("b");
         tmpfs = cluster.MakeDirectory("reference");
         try
         {
             // Reading moves no access times on the volume (S82), so it must not on the reference.
             Expect.Ok(Native.Mount("tmpfs", tmpfs, "tmpfs", Native.MS_NOATIME, null));
             reference = new ReferenceDirectory(tmpfs);
-            cluster.Mount(Second, SecondNode);
         }
         catch
         {
@@ -48,8 +50,19 @@ public sealed class VolumeFixture : IDisposable
     /// <summary>The volume through the first node.</summary>
     public string First { get; }
 
-    /// <summary>The same volume through the second node.</summary>
-    public string Second { get; }
+    /// <summary>The same volume through the second node, which has it from the first time that this is asked for until <see cref="UnmountSecond"/>.</summary>
+    public string Second
+    {
+        get
+        {
+            if (cluster is not null && !isSecondMounted)
+            {
+                cluster.Mount(second, SecondNode);
+                isSecondMounted = true;
+            }
+            return second;
+        }
+    }
 
     /// <summary>Whether mounts are this fixture's own, so that they may be taken away and made again.</summary>
     public bool OwnsMounts => cluster is not null;
@@ -58,14 +71,24 @@ public sealed class VolumeFixture : IDisposable
     public Sides NewSides(string name)
     {
         string unique = $"{name}-{Environment.ProcessId}-{Interlocked.Increment(ref counter)}";
-        return new Sides(Path.Combine(reference.Location, unique), Path.Combine(First, unique), Path.Combine(Second, unique));
+        return new Sides(this, unique, reference.Location);
+    }
+
+    /// <summary>The second node has the volume no longer.</summary>
+    public void UnmountSecond()
+    {
+        if (isSecondMounted)
+        {
+            cluster!.Program(60, "umount", second).Run().MustSucceed();
+            isSecondMounted = false;
+        }
     }
 
     /// <summary>Unmounts the volume from the second node and mounts it again.</summary>
     public void RemountSecond()
     {
-        cluster!.Program(60, "umount", Second).Run().MustSucceed();
-        cluster.Mount(Second, SecondNode);
+        UnmountSecond();
+        _ = Second;
     }
 
     /// <summary>Where model runs take place, through the given directories of the volume.</summary>
@@ -85,20 +108,23 @@ public sealed class VolumeFixture : IDisposable
 /// <summary>One test's directories: on tmpfs, on the volume, and on the volume through the second node.</summary>
 public sealed class Sides : IDisposable
 {
-    internal Sides(string reference, string subject, string subjectOnSecond)
+    private readonly VolumeFixture volume;
+    private readonly string name;
+
+    internal Sides(VolumeFixture volume, string name, string reference)
     {
-        Reference = reference;
-        Subject = subject;
-        SubjectOnSecond = subjectOnSecond;
-        Directory.CreateDirectory(reference);
-        Directory.CreateDirectory(subject);
+        this.volume = volume;
+        this.name = name;
+        Reference = Directory.CreateDirectory(Path.Combine(reference, name)).FullName;
+        Subject = Directory.CreateDirectory(Path.Combine(volume.First, name)).FullName;
     }
 
     public string Reference { get; }
 
     public string Subject { get; }
 
-    public string SubjectOnSecond { get; }
+    /// <summary>Is mounted when it is asked for, until the end of the test.</summary>
+    public string SubjectOnSecond => Path.Combine(volume.Second, name);
 
     /// <summary>Does the same in both directories, then compares them whole.</summary>
     public void Same(Action<string> work, TreeOptions? options = null)
@@ -129,6 +155,7 @@ public sealed class Sides : IDisposable
 
     public void Dispose()
     {
+        volume.UnmountSecond();
         Scratch.Remove(Reference);
         Scratch.Remove(Subject);
     }
