@@ -118,9 +118,10 @@ public sealed class VolumeClient : IDisposable
     }
 
     /// <summary>Commits what is unflushed and ends the session.</summary>
-    public async ValueTask<Errno> CloseAsync()
+    /// <param name="discards">Nothing is committed any more.</param>
+    public async ValueTask<Errno> CloseAsync(bool discards = false)
     {
-        var errno = await SyncAsync();
+        var errno = discards ? Errno.OK : await SyncAsync();
         Files.Closed.Dispose();
         Creates.Dispose();
         await Session.CloseAsync();
@@ -159,11 +160,14 @@ public sealed class VolumeClient : IDisposable
             });
         }
 
-        foreach (var ino in Creates.EndSession().Except(lost.Select(file => file.Ino)))
+        Creates.EndSession(ino =>
         {
-            lost.Add(new LostFile(Clock.NowNs(), ino, 0, LostReason.SessionEnded, paths.GetValueOrDefault(ino, "")));
-            Lost.Add(lost[^1]);
-        }
+            if (lost.TrueForAll(file => file.Ino != ino))
+            {
+                lost.Add(new LostFile(Clock.NowNs(), ino, 0, LostReason.SessionEnded, paths.GetValueOrDefault(ino, "")));
+                Lost.Add(lost[^1]);
+            }
+        });
 
         Grants.EndSession();
         Locks.EndSession();

@@ -24,6 +24,7 @@ public sealed class CsiHost : IRunningRole
     private readonly ClaimAnnotations? _claims;
     private readonly NodeClient? _node;
     private readonly NodeService? _nodeService;
+    private readonly ControllerService? _controllerService;
     private readonly CancellationTokenSource _stop = new();
     private GrpcServer? _server;
     private KubeletRegistration? _registration;
@@ -37,6 +38,7 @@ public sealed class CsiHost : IRunningRole
         _logger = logger;
         _claims = options.ReadsClaims ? ClaimAnnotations.OfThisPod() : null;
         _cluster = new ControllerClient(options.Controller);
+        _controllerService = options.ServesController ? new ControllerService(_cluster, _claims, options.OrphanedAfter) : null;
         if (options.NodeDaemon is { } daemon)
         {
             _node = new NodeClient(daemon, options.KubeletDirectory);
@@ -110,9 +112,8 @@ public sealed class CsiHost : IRunningRole
             Problem = () => _problem,
         });
         List<GrpcService> services = [identity.Describe()];
-        if (_options.ServesController)
+        if (_controllerService is { } controller)
         {
-            var controller = new ControllerService(_cluster, _claims);
             services.AddRange([controller.Describe(), new GroupControllerService(_cluster, controller).Describe()]);
         }
 
@@ -160,17 +161,18 @@ public sealed class CsiHost : IRunningRole
     private async Task WorkAsync()
     {
         var lastCollected = DateTime.MinValue;
-        var collectEvery = _options.AbandonedAfter < s_collectEvery ? _options.AbandonedAfter : s_collectEvery;
+        var collectEvery = new[] { _options.AbandonedAfter, _options.OrphanedAfter, s_collectEvery }.Min();
         using var timer = new PeriodicTimer(s_probeEvery);
         try
         {
             do
             {
                 await AskAsync().ConfigureAwait(false);
-                if (_nodeService is not null && _problem is null && DateTime.UtcNow - lastCollected >= collectEvery)
+                if (_problem is null && DateTime.UtcNow - lastCollected >= collectEvery)
                 {
                     lastCollected = DateTime.UtcNow;
-                    await CollectAsync(_nodeService).ConfigureAwait(false);
+                    await CollectAsync("of publishes that failed", _nodeService is null ? null : _nodeService.CollectAsync).ConfigureAwait(false);
+                    await CollectAsync("of nodes that are gone", _controllerService is null ? null : _controllerService.CollectAsync).ConfigureAwait(false);
                 }
             }
             while (await timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false));
@@ -181,14 +183,14 @@ public sealed class CsiHost : IRunningRole
         }
     }
 
-    private async Task CollectAsync(NodeService service)
+    private async Task CollectAsync(string which, Func<CancellationToken, Task<int>>? collect)
     {
         try
         {
-            if (await service.CollectAsync(_stop.Token).ConfigureAwait(false) is > 0 and var count)
+            if (collect is not null && await collect(_stop.Token).ConfigureAwait(false) is > 0 and var count)
             {
                 Interlocked.Add(ref _collected, count);
-                _logger.LogWarning("{Count} inline volumes of publishes that failed are deleted", count);
+                _logger.LogWarning("{Count} inline volumes {Which} are deleted", count, which);
             }
         }
         catch (GrpcException e)

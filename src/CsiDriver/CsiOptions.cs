@@ -31,4 +31,7 @@ public sealed record CsiOptions
 
     /// <summary>How long an inline volume may be without a place before it is taken for what a failed publish left: kubelet waits two minutes for a call.</summary>
     public TimeSpan AbandonedAfter { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>How long an inline volume may be mounted by no node before its node is taken for gone: longer than a node reboots.</summary>
+    public TimeSpan OrphanedAfter { get; init; } = TimeSpan.FromHours(1);
 }

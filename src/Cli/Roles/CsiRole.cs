@@ -24,7 +24,12 @@ internal static class CsiRole
             new("abandoned-seconds", OptionKind.Integer, "300", "How long an inline volume may be nowhere before it is taken for what a failed publish left, and deleted")
             {
                 ValueName = "S",
-                Check = value => value.Length <= 7 && value.Any(c => c != '0') ? null : "must be between 1 and 9999999",
+                Check = SecondsError,
+            },
+            new("orphaned-seconds", OptionKind.Integer, "3600", "How long an inline volume may be mounted by no node before its node is taken for gone, and the volume is deleted")
+            {
+                ValueName = "S",
+                Check = SecondsError,
             },
             new("state", OptionKind.Path, null, "State directory of a cluster that 'up' started here: where its controller and its node are") { ValueName = "DIR" },
             new("controller-address", OptionKind.Endpoint, null, "The cluster's controller, instead of --state") { ValueName = "ADDRESS", VariableName = "EPHEMERALFS_CONTROLLER" },
@@ -38,6 +43,8 @@ internal static class CsiRole
     /// <summary>Null for an endpoint of CSI.</summary>
     public static string? EndpointError(string value) =>
         value.StartsWith("unix:", StringComparison.Ordinal) && Endpoint.TryParse("unix:" + SocketOf(value), out _, out _) ? null : "must be unix: and an absolute path of at most 107 bytes";
+
+    private static string? SecondsError(string value) => value.Length <= 7 && value.Any(c => c != '0') ? null : "must be between 1 and 9999999";
 
     private static async Task<IRunningRole> StartAsync(RoleContext context, CancellationToken stopping)
     {
@@ -66,6 +73,7 @@ internal static class CsiRole
                 KubeletDirectory = options.Path("kubelet"),
                 Zone = options.Text("zone"),
                 AbandonedAfter = TimeSpan.FromSeconds(options.Integer("abandoned-seconds")),
+                OrphanedAfter = TimeSpan.FromSeconds(options.Integer("orphaned-seconds")),
             },
             context.Logger,
             stopping).ConfigureAwait(false);

@@ -119,7 +119,7 @@ public sealed class DeferredCreates : IDisposable
         (attributes, lease) = (default, default);
         if (!Volatile.Read(ref _isAllowed) || request.Name.Length > Limits.NameMaxBytes
             || !_names.TryFind(request.Parent, request.Name.Span, out var there, out lease) || there != Ino.None
-            || !_attributes.TryGet(request.Parent, out var parent, out var parentLease) || !parent.IsDirectory)
+            || !_attributes.TryGet(request.Parent, out var parent, out var parentLease) || !parent.IsDirectory || parent.Nlink == 0)
         {
             return false;
         }
@@ -198,17 +198,19 @@ public sealed class DeferredCreates : IDisposable
     /// <summary>Commits bytes of a file, which is made with it if it was deferred.</summary>
     public async ValueTask<RpcResult<CommitReply>> CommitAsync(Operation operation, CommitRequest request, long timeNs = 0)
     {
+        var untilMs = _time.NowMs() + _session.DeadlineMs;
         while (Find(request.Ino) is { } pending)
         {
             var (isMine, others) = BeginAttempt(pending);
             if (isMine)
             {
-                return await SendAsync(pending, operation, request, timeNs);
+                return await SendAsync(pending, operation, request, timeNs, untilMs);
             }
 
-            if (others is not null && await others is not Status.OK and var status)
+            if (await JoinAsync(others, untilMs) is not Status.OK and var status)
             {
-                return new RpcResult<CommitReply>(status, default);
+                // The server has certainly heard nothing of these bytes.
+                return new RpcResult<CommitReply>(status == Status.StaleEpoch ? status : Errno.EIO.ToStatus(), default);
             }
         }
 
@@ -223,19 +225,20 @@ public sealed class DeferredCreates : IDisposable
         return result;
     }
 
-    /// <summary>The session has ended: what was deferred is lost. The inodes.</summary>
-    internal ulong[] EndSession()
+    /// <summary>The session has ended: what was deferred is lost.</summary>
+    /// <param name="lose">Told of each inode before nothing here knows of it any more.</param>
+    internal void EndSession(Action<ulong> lose)
     {
         lock (_lock)
         {
             Forbid();
-            ulong[] lost = [.. _pending.Keys];
             foreach (var pending in _pending.Values.ToArray())
             {
+                lose(pending.Request.NewIno);
                 Remove(pending);
+                pending.Attempt?.TrySetResult(Status.StaleEpoch);
+                pending.Attempt = null;
             }
-
-            return lost;
         }
     }
 
@@ -295,12 +298,33 @@ public sealed class DeferredCreates : IDisposable
             (attempt, pending.Attempt) = (pending.Attempt, null);
         }
 
-        attempt?.SetResult(status);
+        attempt?.TrySetResult(status);
     }
 
-    /// <summary>Who waits for an attempt that fails does not make another one: so long has its own program waited already.</summary>
+    /// <summary>Waits for somebody else's attempt. OK: look again what there is to do; else it is too late for that.</summary>
+    private async ValueTask<Status> JoinAsync(Task<Status>? attempt, long untilMs)
+    {
+        if (attempt is null)
+        {
+            return Status.OK;
+        }
+
+        // Whoever began it may wait longer than this one, which came earlier. (Not Task.WaitAsync: see MetadataSession.)
+        var ended = NewAttempt();
+        var leftMs = Math.Max(0, untilMs - _time.NowMs());
+        await using var deadline = _time.CreateTimer(_ => ended.TrySetResult(Status.Unavailable), null, TimeSpan.FromMilliseconds(leftMs), Timeout.InfiniteTimeSpan);
+        _ = PassOnAsync(attempt, ended);
+        var status = await ended.Task;
+
+        // Its time is over, and not that of this one.
+        return status == Status.Unavailable && _time.NowMs() < untilMs ? Status.OK : status;
+    }
+
+    private static async Task PassOnAsync(Task<Status> from, TaskCompletionSource<Status> to) => to.TrySetResult(await from);
+
     private async ValueTask<Status> SendAsync(Pending pending)
     {
+        var untilMs = _time.NowMs() + _session.DeadlineMs;
         while (!pending.IsDone)
         {
             var (isMine, others) = BeginAttempt(pending);
@@ -316,7 +340,7 @@ public sealed class DeferredCreates : IDisposable
                 {
                     var operation = _session.BeginFor(pending.Life);
                     var nothing = new CommitRequest(pending.Request.NewIno, CommitFlags.KeepMtime, 0, [], default, Base: 0);
-                    var result = await SendAsync(pending, operation, nothing, timeNs: 0);
+                    var result = await SendAsync(pending, operation, nothing, timeNs: 0, untilMs);
                     operation.Complete();
                     return pending.IsDone ? Status.OK : result.Status;
                 }
@@ -326,7 +350,7 @@ public sealed class DeferredCreates : IDisposable
                 }
             }
 
-            if (others is not null && await others is not Status.OK and var status)
+            if (await JoinAsync(others, untilMs) is not Status.OK and var status)
             {
                 return status;
             }
@@ -336,7 +360,7 @@ public sealed class DeferredCreates : IDisposable
     }
 
     /// <summary>Tells the server of a file, with bytes or without any; ends the attempt that the caller has begun.</summary>
-    private async ValueTask<RpcResult<CommitReply>> SendAsync(Pending pending, Operation operation, CommitRequest request, long timeNs)
+    private async ValueTask<RpcResult<CommitReply>> SendAsync(Pending pending, Operation operation, CommitRequest request, long timeNs, long untilMs)
     {
         var attempt = Status.Canceled;
         try
@@ -344,12 +368,13 @@ public sealed class DeferredCreates : IDisposable
             var change = _attributes.Begin(request.Ino);
             var asked = Ask();
             var result = await _session.MutatePastDeferredAsync<CreateAndCommitRequest, CreateAndCommitReply>(
-                operation, new(pending.Request, pending.TimeNs, request), timeNs);
+                operation, new(pending.Request, pending.TimeNs, request), timeNs, (int)Math.Max(1, untilMs - _time.NowMs()));
             var question = _attributes.End(change);
             var isCommitted = result.IsOk && result.Value.CommitStatus == Status.OK;
             if (result.IsOk)
             {
                 _attributes.Learn(question, isCommitted ? result.Value.Committed.Attributes : result.Value.Created.File.Attributes, result.Flags);
+                _names.Answered(pending.Request.Parent, change.Offer, result.Flags);
             }
 
             Learn(asked, result);

@@ -100,6 +100,11 @@ public sealed class FileFlusher(
             }
 
             Discard(file, segments, isUnknown);
+            if (isUnknown)
+            {
+                LayoutLoader.Forget(file);
+            }
+
             file.Fail(errno, files.HandlesOf(file.Ino).Select(record => record.Handle));
         }
 
@@ -146,6 +151,7 @@ public sealed class FileFlusher(
 
             if (!result.IsOk)
             {
+                LayoutLoader.Forget(file);
                 return (result.Errno, 0, 0);
             }
 

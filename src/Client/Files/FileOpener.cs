@@ -138,7 +138,11 @@ public sealed class FileOpener(
         if (result.IsOk)
         {
             attributes.Learn(question, result.Value.File.Attributes, result.Flags);
-            attributes.Learn(question, result.Value.Parent, result.Flags);
+            if (result.Value.Parent.Ino != Ino.None)
+            {
+                attributes.Learn(question, result.Value.Parent, result.Flags);
+            }
+
             names.Made(parent, name.Span, result.Value.File.Attributes.Ino, change.ForNames(operation.IsResent), result.Flags);
         }
         else
@@ -271,7 +275,7 @@ public sealed class FileOpener(
 
                 var isCurrent = !table.Recalls.IsOvertaken(asked.Data, file.Ino) && !attributes.IsOvertaken(asked.Attributes, file.Ino)
                     && file.Learn(reply.Attributes);
-                if (isCurrent && (file.Layout.CoveredEnd == 0 || (open & OpenFlags.Truncate) != 0))
+                if (isCurrent && (file.Layout.CoveredEnd == 0 || file.Layout.Version != reply.Attributes.DataVersion || (open & OpenFlags.Truncate) != 0))
                 {
                     file.Layout.Learn(0, reply.Layout);
                 }

@@ -213,8 +213,9 @@ public sealed class OpenFiles(
             return new Found(result.Status, default, question.Offer.With(result.Flags));
         }
 
-        attributes.Learn(question, result.Value.Attributes, result.Flags);
-        return See(result.Value.Attributes, question.Offer.With(result.Flags));
+        // What has changed since it was asked is told whoever asked then, and kept by nobody.
+        var isNow = attributes.Learn(question, result.Value.Attributes, result.Flags);
+        return See(result.Value.Attributes, question.Offer.With(isNow ? result.Flags : result.Flags & ~FrameFlags.AttributesLeased));
     }
 
     /// <summary>What to tell a kernel that has sent a request again: the answer may be of a time when a predecessor had asked, and files have other bytes by now.</summary>
@@ -320,7 +321,7 @@ public sealed class OpenFiles(
                 }
             }
 
-            return (result.Status, default);
+            return (Relearn(file, result.Status, default), default);
         });
     }
 
@@ -446,11 +447,12 @@ public sealed class OpenFiles(
 
     private static Status Relearn(FileNode file, Status status, in InodeAttributes attributes)
     {
-        if (status == Status.OK)
+        // Also when it failed: without an answer it may have happened all the same.
+        lock (file.Lock)
         {
-            lock (file.Lock)
+            file.Layout.Clear();
+            if (status == Status.OK)
             {
-                file.Layout.Clear();
                 file.LearnOwn(attributes);
             }
         }

@@ -103,6 +103,15 @@ public sealed class KnownNames(LeaseTable leases, Func<int> leaseMs, TimeProvide
         }
     }
 
+    /// <summary>The server has answered something about a name of the directory that is known already.</summary>
+    public void Answered(ulong parent, in LeaseOffer asked, FrameFlags granted)
+    {
+        lock (_lock)
+        {
+            Extend(parent, asked, granted, orAdd: false);
+        }
+    }
+
     /// <summary>The server has answered that this node has removed a name.</summary>
     public void Removed(ulong parent, ReadOnlySpan<byte> name, in LeaseOffer asked)
     {

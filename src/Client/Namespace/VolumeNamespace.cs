@@ -234,7 +234,7 @@ public sealed class VolumeNamespace(
             {
                 foreach (ref var entry in entries.AsSpan())
                 {
-                    if (!attributes.Learn(question, entry.Attributes, result.Flags) && entry.Attributes.IsRegular)
+                    if (!attributes.Learn(question, entry.Attributes, result.Flags))
                     {
                         // As in OpenFiles.SeeAsync; whoever wants them asks.
                         entry = entry with { Attributes = default };

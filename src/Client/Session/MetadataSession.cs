@@ -135,6 +135,9 @@ public sealed class MetadataSession : IDisposable
     /// <summary>Whether a session of this life is open: false also when it was disposed, so that what fails then is not taken for lost.</summary>
     public bool IsCurrent(ulong life) => !_disposed && _current is { } current && current.Life == life;
 
+    /// <summary>How long a request waits for the server, milliseconds.</summary>
+    internal int DeadlineMs => _deadlineMs;
+
     /// <summary>Opens the session, or resumes the one in memory.</summary>
     public async ValueTask<Status> OpenAsync()
     {
@@ -264,9 +267,9 @@ public sealed class MetadataSession : IDisposable
         _client.Dispose();
     }
 
-    /// <summary>Completes when the server has heard of what it is to hear of before it is asked this.</summary>
+    /// <summary>Completes when the server has heard of what it is to hear of before it is asked this. Whoever is interrupted waits for nothing: it may hold what others wait for.</summary>
     internal ValueTask<Status> SendDeferredAsync(Opcode opcode) =>
-        Deferred is { Count: > 0 } deferred && opcode is not (Opcode.AcquireGrant or Opcode.ReturnGrant or Opcode.RenewSession)
+        Deferred is { Count: > 0 } deferred && opcode is not (Opcode.AcquireGrant or Opcode.ReturnGrant or Opcode.RenewSession or Opcode.CancelLock)
             ? deferred.SendAllAsync()
             : default;
 

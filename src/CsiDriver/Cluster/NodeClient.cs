@@ -25,12 +25,16 @@ public sealed class NodeClient(Endpoint socket, string root) : IDisposable
         await CallAsync<PublishRequest, Empty>(new(volume.Name, target, options, group, root, volume.MetadataEndpoint, volume.Hints), $"target_path {target}", cancellation).ConfigureAwait(false);
 
     /// <summary>Takes a volume away from a directory, and the directory too.</summary>
-    public async Task UnpublishAsync(string volume, string target, CancellationToken cancellation) =>
-        await CallAsync<UnpublishRequest, Empty>(new(volume, target, root), $"target_path {target}", cancellation).ConfigureAwait(false);
+    /// <param name="volume">The volume.</param>
+    /// <param name="target">Where.</param>
+    /// <param name="discards">It is deleted next.</param>
+    /// <param name="cancellation">Ends the waiting, not the work.</param>
+    public async Task UnpublishAsync(string volume, string target, bool discards, CancellationToken cancellation) =>
+        await CallAsync<UnpublishRequest, Empty>(new(volume, target, root, discards), $"target_path {target}", cancellation).ConfigureAwait(false);
 
     /// <summary>Where a volume is published on this node; all for "".</summary>
     public async Task<PublishedVolume[]> PublishedAsync(string volume, CancellationToken cancellation) =>
-        (await CallAsync<GetPublishedRequest, GetPublishedReply>(new(volume), "publications", cancellation).ConfigureAwait(false)).Published;
+        (await CallAsync<GetPublishedRequest, GetPublishedReply>(new(volume, root), "publications", cancellation).ConfigureAwait(false)).Published;
 
     /// <summary>Null when it answers, else what is wrong.</summary>
     public async Task<string?> ProblemAsync(int timeoutMs, CancellationToken cancellation)

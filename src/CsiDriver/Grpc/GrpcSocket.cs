@@ -15,6 +15,8 @@ internal static class GrpcSocket
 
     private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
+    private const UnixFileMode DirectoryMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute;
+
     /// <summary>Removes a socket that a dead process left; anything else in the way is refused.</summary>
     /// <exception cref="StartupException">One line: what is in the way and what to do.</exception>
     public static void Clear(string path)
@@ -29,10 +31,7 @@ internal static class GrpcSocket
             throw new StartupException($"the socket {path} has a path of more than {MaxPathBytes} bytes, which the kernel does not take: choose a shorter one");
         }
 
-        if (!Directory.Exists(Path.GetDirectoryName(path)))
-        {
-            throw new StartupException($"the directory of the socket {path} does not exist: create it, or mount it into the container");
-        }
+        MakeDirectory(path);
 
         if (!Path.Exists(path) && !UnixSocketFile.IsSocket(path))
         {
@@ -68,6 +67,30 @@ internal static class GrpcSocket
         {
             socket.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Kubelet makes <c>plugins</c>, each driver its directory in there; more than the last is not made, which would hide a mistyped path.</summary>
+    private static void MakeDirectory(string path)
+    {
+        var directory = Path.GetDirectoryName(path)!;
+        if (Directory.Exists(directory))
+        {
+            return;
+        }
+
+        if (!Directory.Exists(Path.GetDirectoryName(directory)))
+        {
+            throw new StartupException($"the directory of the socket {path} does not exist: create it, or mount it into the container");
+        }
+
+        try
+        {
+            Directory.CreateDirectory(directory, DirectoryMode);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new StartupException($"the directory of the socket {path} cannot be made: {e.Message}", e);
         }
     }
 

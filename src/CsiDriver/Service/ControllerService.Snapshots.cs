@@ -20,9 +20,10 @@ internal sealed partial class ControllerService
     };
 
     /// <summary>Makes a snapshot, or finds it; null when there is one of that name of another volume.</summary>
-    internal async Task<VolumeStatus?> SnapshotAsync(string name, string label, string group, VolumeStatus source, CancellationToken cancellation)
+    internal async Task<VolumeStatus?> SnapshotAsync(
+        string name, string label, VolumeStatus source, CancellationToken cancellation, string group = "", string groupSources = "")
     {
-        Label[] labels = [new(CsiLabels.Kind, CsiLabels.Snapshot), new(CsiLabels.Name, label), new(CsiLabels.Group, group)];
+        Label[] labels = [new(CsiLabels.Kind, CsiLabels.Snapshot), new(CsiLabels.Name, label), new(CsiLabels.Group, group), new(CsiLabels.GroupSources, groupSources)];
         var made = await cluster.AddAsync(new(name, source.LimitBytes, source.LimitInodes, source.Hints, labels, source.Name), cancellation).ConfigureAwait(false)
             ?? await cluster.FindAsync(name, cancellation).ConfigureAwait(false);
         return made is { } snapshot && snapshot.Source == source.Name && CsiLabels.Is(snapshot, CsiLabels.Snapshot) ? snapshot : null;
@@ -38,13 +39,16 @@ internal sealed partial class ControllerService
         }
 
         using var pending = _pending.Begin(CsiNames.OfSnapshot(name));
-        if (await cluster.FindAsync(CsiNames.OfSnapshot(name), cancellation).ConfigureAwait(false) is { } existing && existing.Source != CsiNames.OfId(id))
+        if (await cluster.FindAsync(CsiNames.OfSnapshot(name), cancellation).ConfigureAwait(false) is { } existing)
         {
-            throw new GrpcException(GrpcStatusCode.AlreadyExists, $"name '{name}': there is a snapshot of that name of volume {existing.Source}");
+            // The source may be gone by now: this call is of before.
+            return existing.Source == CsiNames.OfId(id)
+                ? new CreateSnapshotResponse { Snapshot = DescribeSnapshot(await MakeAsync(existing, cancellation).ConfigureAwait(false)) }
+                : throw new GrpcException(GrpcStatusCode.AlreadyExists, $"name '{name}': there is a snapshot of that name of volume {existing.Source}");
         }
 
         var source = await FindAsync(id, cancellation).ConfigureAwait(false);
-        var made = await SnapshotAsync(CsiNames.OfSnapshot(name), name, "", source, cancellation).ConfigureAwait(false)
+        var made = await SnapshotAsync(CsiNames.OfSnapshot(name), name, source, cancellation).ConfigureAwait(false)
             ?? throw new GrpcException(GrpcStatusCode.AlreadyExists, $"name '{name}': there is a snapshot of that name of another volume");
         return new CreateSnapshotResponse { Snapshot = DescribeSnapshot(made) };
     }
@@ -60,10 +64,19 @@ internal sealed partial class ControllerService
                 throw CsiRequests.Invalid($"snapshot_id '{id}' belongs to the group {group}: delete the group");
             }
 
-            await cluster.RemoveAsync(snapshot.Name, force: false, cancellation).ConfigureAwait(false);
+            await RemoveSnapshotAsync(snapshot.Name, cancellation).ConfigureAwait(false);
         }
 
         return new DeleteSnapshotResponse();
+    }
+
+    /// <summary>Deletes a snapshot; somebody may have mounted it by hand.</summary>
+    internal async Task RemoveSnapshotAsync(string name, CancellationToken cancellation)
+    {
+        if (!await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false))
+        {
+            throw new GrpcException(GrpcStatusCode.FailedPrecondition, $"snapshot_id {name}: the snapshot is mounted on {string.Join(", ", await NodesOfAsync(name, cancellation).ConfigureAwait(false))}");
+        }
     }
 
     private async Task<ListSnapshotsResponse> ListSnapshotsAsync(ListSnapshotsRequest request, CancellationToken cancellation)

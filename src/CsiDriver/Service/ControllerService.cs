@@ -16,7 +16,8 @@ namespace EphemeralFs.CsiDriver.Service;
 /// <summary>csi.v1.Controller: volumes come and go. All state is the cluster's; any number of these may run (CSI specification, "Controller Service RPC").</summary>
 /// <param name="cluster">The cluster's controller.</param>
 /// <param name="claims">Reads hints of claims; null when nobody does.</param>
-internal sealed partial class ControllerService(ControllerClient cluster, ClaimAnnotations? claims = null)
+/// <param name="orphanedAfter">See <see cref="CsiOptions.OrphanedAfter"/>.</param>
+internal sealed partial class ControllerService(ControllerClient cluster, ClaimAnnotations? claims, TimeSpan orphanedAfter)
 {
     private static readonly Capability[] s_capabilities =
     [
@@ -26,6 +27,9 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
     ];
 
     private readonly PendingCalls _pending = new();
+
+    /// <summary>Inline volumes that no node has.</summary>
+    private readonly Unused _orphans = new(orphanedAfter);
 
     /// <summary>The table of methods.</summary>
     public GrpcService Describe() => new(
@@ -54,16 +58,41 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
         var name = CsiRequests.RequiredName(request.Name);
         CsiRequests.Check(request.VolumeCapabilities);
         var asked = CsiRequests.Capacity(request.CapacityRange);
-        var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.Parameters), "parameters");
-        if (claims is not null)
+        var parameters = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.Parameters), "parameters");
+        var mutable = Mutable(request.MutableParameters);
+        var wish = CsiRequests.Add(parameters, mutable, "mutable_parameters");
+        var volume = CsiNames.OfVolume(name);
+        var (sourceName, kind) = Source(request.VolumeContentSource);
+        Label[] labels =
+        [
+            new(CsiLabels.Kind, CsiLabels.Volume),
+            new(CsiLabels.Name, name),
+            new(CsiLabels.Parameters, $"inodes={wish.LimitInodes},{wish.Hints}"), // as asked for; changed they may be later
+            new(CsiLabels.SourceKind, kind),
+        ];
+        using var pending = _pending.Begin(volume);
+        if (await cluster.FindAsync(volume, cancellation).ConfigureAwait(false) is { } existing)
         {
-            wish = CsiRequests.AddAnnotations(wish, await claims.ReadAsync(request.Parameters, cancellation).ConfigureAwait(false));
+            // Claim and source may be gone by now, and what the claim says may be something else: this call is of before.
+            return (existing.Labels ?? []).SequenceEqual(labels) && existing.Source == sourceName && CsiRequests.Fits(existing.LimitBytes, request.CapacityRange)
+                ? new CreateVolumeResponse { Volume = Describe(await MakeAsync(existing, cancellation).ConfigureAwait(false)) }
+                : throw new GrpcException(GrpcStatusCode.AlreadyExists, $"name '{name}': there is a volume of that name with another capacity, other parameters or another source");
         }
 
-        wish = CsiRequests.Add(wish, Mutable(request.MutableParameters), "mutable_parameters");
+        if (request.AccessibilityRequirements is { Requisite: { Count: > 0 } requisite } && !requisite.Any(IsServed))
+        {
+            throw new GrpcException(GrpcStatusCode.ResourceExhausted, $"accessibility_requirements: the driver has nodes in segments of {NodeService.ZoneKey} only");
+        }
+
+        if (claims is not null)
+        {
+            // What the class says counts less than the claim, and that less than what may be changed later.
+            wish = CsiRequests.AddAnnotations(parameters, await claims.ReadAsync(request.Parameters, cancellation).ConfigureAwait(false));
+            wish = CsiRequests.Add(wish, mutable, "mutable_parameters");
+        }
+
         wish = asked > 0 ? wish with { LimitBytes = asked } : wish;
-        var (source, kind) = await SourceAsync(request.VolumeContentSource, cancellation).ConfigureAwait(false);
-        if (source is { } from)
+        if (await FindSourceAsync(sourceName, kind, cancellation).ConfigureAwait(false) is { } from)
         {
             // What was not said is as it was; what is smaller than its content cannot be.
             wish = wish with
@@ -77,23 +106,29 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
             }
         }
 
-        var volume = CsiNames.OfVolume(name);
-        using var pending = _pending.Begin(volume);
-        var parameters = wish with { LimitBytes = 0 };
-        Label[] labels =
-        [
-            new(CsiLabels.Kind, CsiLabels.Volume),
-            new(CsiLabels.Name, name),
-            new(CsiLabels.Parameters, $"inodes={parameters.LimitInodes},{parameters.Hints}"),
-            new(CsiLabels.SourceKind, kind),
-        ];
-        var sourceName = source is { Name: var sourced } ? sourced : "";
         var made = await cluster.AddAsync(new(volume, wish.LimitBytes, wish.LimitInodes, wish.Hints.ToString(), labels, sourceName), cancellation).ConfigureAwait(false)
-            ?? await cluster.FindAsync(volume, cancellation).ConfigureAwait(false)
-            ?? throw new GrpcException(GrpcStatusCode.Aborted, $"volume {volume} comes and goes: try again");
-        return (made.Labels ?? []).SequenceEqual(labels) && made.Source == sourceName && CsiRequests.Fits(made.LimitBytes, request.CapacityRange)
-            ? new CreateVolumeResponse { Volume = Describe(made) }
-            : throw new GrpcException(GrpcStatusCode.AlreadyExists, $"name '{name}': there is a volume of that name with another capacity, other parameters or another source");
+            ?? throw new GrpcException(GrpcStatusCode.Aborted, $"volume {volume} is being made by somebody else: try again");
+        return new CreateVolumeResponse { Volume = Describe(made) };
+    }
+
+    /// <summary>Deletes inline volumes whose node has gone for good: no node has mounted them for long. Returns how many.</summary>
+    public async Task<int> CollectAsync(CancellationToken cancellation)
+    {
+        var mounted = (await cluster.ViewAsync(cancellation).ConfigureAwait(false))
+            .Where(server => server.Role == ServerRole.Node && server.Alive)
+            .SelectMany(server => server.Mounts)
+            .Select(mount => mount.Volume)
+            .ToHashSet(StringComparer.Ordinal);
+        var orphans = (await cluster.ListAsync(cancellation).ConfigureAwait(false))
+            .Where(volume => CsiLabels.Is(volume, CsiLabels.Inline) && volume.Sessions == 0 && !mounted.Contains(volume.Name))
+            .Select(volume => volume.Name);
+        var collected = 0;
+        foreach (var name in _orphans.For(orphans))
+        {
+            collected += await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false) ? 1 : 0;
+        }
+
+        return collected;
     }
 
     private async Task<DeleteVolumeResponse> DeleteVolumeAsync(DeleteVolumeRequest request, CancellationToken cancellation)
@@ -170,6 +205,11 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
         }
 
         var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.Parameters), "parameters");
+        if (request.AccessibleTopology is { } segment && !IsServed(segment))
+        {
+            return new GetCapacityResponse { AvailableCapacity = 0 };
+        }
+
         var free = await cluster.FreeBytesAsync(wish.Hints.Tier, cancellation).ConfigureAwait(false);
         return new GetCapacityResponse { AvailableCapacity = (long)Math.Min(free, long.MaxValue) };
     }
@@ -227,6 +267,9 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
     private static MapField<string, string> Mutable(MapField<string, string> parameters) =>
         parameters.ContainsKey("size") ? throw CsiRequests.Invalid("mutable_parameters: size is changed by the size of the claim") : parameters;
 
+    /// <summary>Whether nodes of the driver can be in a segment. From wherever they are they reach all storage, so that each segment has all capacity and no volume is bound to one.</summary>
+    private static bool IsServed(Topology segment) => segment.Segments.Keys.All(key => key == NodeService.ZoneKey);
+
     private static Volume Describe(in VolumeStatus volume)
     {
         var described = new Volume { VolumeId = volume.Name, CapacityBytes = (long)volume.LimitBytes };
@@ -258,14 +301,22 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
             ? volume
             : throw new GrpcException(GrpcStatusCode.NotFound, $"volume_id '{id}': there is no such volume");
 
-    private async Task<(VolumeStatus? Source, string Kind)> SourceAsync(VolumeContentSource? source, CancellationToken cancellation) => source switch
+    /// <summary>Has a volume that the controller knows made, if the metadata server has not heard of it yet.</summary>
+    internal async Task<VolumeStatus> MakeAsync(VolumeStatus known, CancellationToken cancellation) =>
+        await cluster.AddAsync(new(known.Name, known.LimitBytes, known.LimitInodes, known.Hints, known.Labels ?? [], known.Source), cancellation).ConfigureAwait(false)
+            ?? throw new GrpcException(GrpcStatusCode.Aborted, $"volume {known.Name} is being changed: try again");
+
+    /// <summary>Name of the volume that a content source is, and which kind it is of; empty for none.</summary>
+    private static (string Name, string Kind) Source(VolumeContentSource? source) => source switch
     {
-        null => (null, ""),
-        { Snapshot: { } snapshot } => (
-            await FindSnapshotAsync(CsiRequests.Required(snapshot.SnapshotId, "volume_content_source.snapshot.snapshot_id"), cancellation).ConfigureAwait(false)
-                ?? throw new GrpcException(GrpcStatusCode.NotFound, $"volume_content_source: there is no snapshot '{snapshot.SnapshotId}'"),
-            CsiLabels.Snapshot),
-        { Volume: { } volume } => (await FindAsync(CsiRequests.Required(volume.VolumeId, "volume_content_source.volume.volume_id"), cancellation).ConfigureAwait(false), CsiLabels.Volume),
+        null => ("", ""),
+        { Snapshot: { } snapshot } => (CsiNames.OfId(CsiRequests.Required(snapshot.SnapshotId, "volume_content_source.snapshot.snapshot_id")), CsiLabels.Snapshot),
+        { Volume: { } volume } => (CsiNames.OfId(CsiRequests.Required(volume.VolumeId, "volume_content_source.volume.volume_id")), CsiLabels.Volume),
         _ => throw CsiRequests.Invalid("volume_content_source has neither snapshot nor volume"),
     };
+
+    private async Task<VolumeStatus?> FindSourceAsync(string name, string kind, CancellationToken cancellation) =>
+        name.Length == 0 ? null
+        : await cluster.FindAsync(name, cancellation).ConfigureAwait(false) is { } volume && CsiLabels.Is(volume, CsiLabels.Snapshot) == (kind == CsiLabels.Snapshot) ? volume
+        : throw new GrpcException(GrpcStatusCode.NotFound, $"volume_content_source: there is no {kind} '{name}'");
 }

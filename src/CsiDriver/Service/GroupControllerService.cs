@@ -49,25 +49,31 @@ internal sealed class GroupControllerService(ControllerClient cluster, Controlle
         var group = CsiNames.OfGroup(name);
         using var pending = _pending.Begin(group);
         var sources = request.SourceVolumeIds.Select(id => CsiNames.OfId(CsiRequests.Required(id, "source_volume_ids"))).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToArray();
-        var existing = await MembersAsync(group, cancellation).ConfigureAwait(false);
-        if (existing.Any(member => !sources.Contains(member.Source)))
+        var of = CsiNames.OfSources(sources);
+        var existing = (await MembersAsync(group, cancellation).ConfigureAwait(false)).ToDictionary(member => member.Source, StringComparer.Ordinal);
+        if (existing.Values.Any(member => CsiLabels.Get(member, CsiLabels.GroupSources) != of))
         {
             throw new GrpcException(GrpcStatusCode.AlreadyExists, $"name '{name}': there is a group of that name of other volumes");
         }
 
         var volumes = new List<VolumeStatus>();
-        foreach (var source in sources)
+        foreach (var source in sources.Where(source => !existing.ContainsKey(source)))
         {
-            // All are there, or none is cut.
+            // All are there, or none is cut. Of what a call of before has cut, the source may be gone by now.
             volumes.Add(await cluster.FindAsync(source, cancellation).ConfigureAwait(false) is { } volume && !CsiLabels.Is(volume, CsiLabels.Snapshot)
                 ? volume
                 : throw new GrpcException(GrpcStatusCode.NotFound, $"source_volume_ids: there is no volume '{source}'"));
         }
 
         var members = new List<VolumeStatus>();
+        foreach (var member in existing.Values)
+        {
+            members.Add(await controller.MakeAsync(member, cancellation).ConfigureAwait(false));
+        }
+
         foreach (var volume in volumes)
         {
-            members.Add(await controller.SnapshotAsync(CsiNames.OfSnapshotInGroup(group, volume.Name), name, group, volume, cancellation).ConfigureAwait(false)
+            members.Add(await controller.SnapshotAsync(CsiNames.OfSnapshotInGroup(group, volume.Name), name, volume, cancellation, group, of).ConfigureAwait(false)
                 ?? throw new GrpcException(GrpcStatusCode.Aborted, $"the snapshot of volume {volume.Name} comes and goes: try again"));
         }
 
@@ -82,7 +88,7 @@ internal sealed class GroupControllerService(ControllerClient cluster, Controlle
         CheckIds(members, request.SnapshotIds);
         foreach (var member in members)
         {
-            await cluster.RemoveAsync(member.Name, force: false, cancellation).ConfigureAwait(false);
+            await controller.RemoveSnapshotAsync(member.Name, cancellation).ConfigureAwait(false);
         }
 
         return new DeleteVolumeGroupSnapshotResponse();

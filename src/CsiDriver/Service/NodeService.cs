@@ -35,8 +35,8 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
 
     private readonly PendingCalls _pending = new();
 
-    /// <summary>Inline volumes without a place, and since when this plugin has known them so, milliseconds. Of <see cref="CollectAsync"/> alone.</summary>
-    private readonly Dictionary<string, long> _unpublished = new(StringComparer.Ordinal);
+    /// <summary>Inline volumes without a place.</summary>
+    private readonly Unused _unpublished = new(options.AbandonedAfter);
 
     /// <summary>The table of methods.</summary>
     public GrpcService Describe() => new(
@@ -61,22 +61,12 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var published = (await node.PublishedAsync("", cancellation).ConfigureAwait(false)).Select(place => place.Volume).ToHashSet(StringComparer.Ordinal);
         var unpublished = (await cluster.ListAsync(cancellation).ConfigureAwait(false))
             .Where(volume => CsiLabels.Is(volume, CsiLabels.Inline) && CsiLabels.Get(volume, CsiLabels.Node) == options.Node && !published.Contains(volume.Name))
-            .Select(volume => volume.Name)
-            .ToHashSet(StringComparer.Ordinal);
-        foreach (var other in _unpublished.Keys.Where(name => !unpublished.Contains(name)).ToArray())
-        {
-            _unpublished.Remove(other);
-        }
+            .Select(volume => volume.Name);
 
+        // Not by their age: after a reboot of the node, kubelet publishes anew what pods have had for long.
         var collected = 0;
-        foreach (var name in unpublished)
+        foreach (var name in _unpublished.For(unpublished))
         {
-            // Not by its age: after a reboot of the node, kubelet publishes anew what pods have had for long.
-            if (_unpublished.TryAdd(name, Environment.TickCount64) || Environment.TickCount64 - _unpublished[name] < options.AbandonedAfter.TotalMilliseconds)
-            {
-                continue;
-            }
-
             // Kubelet may come again after any time: what it publishes just now is not taken away under it.
             using var pending = _pending.TryBegin(name);
             if (pending is not null
@@ -100,7 +90,10 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var isReadOnly = request.Readonly || mode is AccessMode.SingleNodeReaderOnly or AccessMode.MultiNodeReaderOnly;
         var group = uint.TryParse(capability.Mount.VolumeMountGroup, out var gid) ? gid : -1L;
         var name = CsiNames.OfId(id);
-        using var pending = _pending.Begin(name);
+        var place = Path.TrimEndingDirectorySeparator(target);
+
+        // Pods that share a volume need not wait for each other, unless there may be one only.
+        using var pending = _pending.Begin(name, mode == AccessMode.SingleNodeSingleWriter || CsiNames.MayBeInline(name) ? "" : place);
         var isInline = request.VolumeContext.TryGetValue(EphemeralKey, out var ephemeral) && ephemeral == "true";
         var found = isInline
             ? await MakeInlineAsync(name, id, request, cancellation).ConfigureAwait(false)
@@ -110,7 +103,6 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
             throw new GrpcException(GrpcStatusCode.NotFound, $"volume_id '{id}': there is no such volume");
         }
 
-        var place = Path.TrimEndingDirectorySeparator(target);
         if (mode == AccessMode.SingleNodeSingleWriter
             && (await node.PublishedAsync(name, cancellation).ConfigureAwait(false)).FirstOrDefault(other => other.Target != place) is { Target: { Length: > 0 } elsewhere })
         {
@@ -136,10 +128,22 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var id = CsiRequests.Required(request.VolumeId, "volume_id");
         var target = CsiRequests.RequiredPath(request.TargetPath, "target_path");
         var name = CsiNames.OfId(id);
+        if (!CsiNames.MayBeInline(name))
+        {
+            using var one = _pending.Begin(name, Path.TrimEndingDirectorySeparator(target));
+            await node.UnpublishAsync(name, target, discards: false, cancellation).ConfigureAwait(false);
+            return new NodeUnpublishVolumeResponse();
+        }
+
         using var pending = _pending.Begin(name);
-        await node.UnpublishAsync(name, target, cancellation).ConfigureAwait(false);
-        if (await cluster.FindAsync(name, cancellation).ConfigureAwait(false) is { } volume && CsiLabels.Is(volume, CsiLabels.Inline)
-            && (await node.PublishedAsync(name, cancellation).ConfigureAwait(false)).Length == 0)
+        var (isInline, unknown) = await IsInlineAsync(name, cancellation).ConfigureAwait(false);
+        await node.UnpublishAsync(name, target, discards: isInline, cancellation).ConfigureAwait(false);
+        if (unknown is not null)
+        {
+            throw unknown;
+        }
+
+        if (isInline && (await node.PublishedAsync(name, cancellation).ConfigureAwait(false)).Length == 0)
         {
             // By force: what a program of the pod still has open is of no use to anybody.
             await cluster.RemoveAsync(name, force: true, cancellation).ConfigureAwait(false);
@@ -202,9 +206,27 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
     private async Task<VolumeStatus> MakeInlineAsync(string name, string id, NodePublishVolumeRequest request, CancellationToken cancellation)
     {
         var wish = CsiRequests.Add(VolumeWish.None, CsiRequests.Own(request.VolumeContext), "volume_context (volumeAttributes of the pod)");
+        if (!CsiNames.MayBeInline(name))
+        {
+            throw CsiRequests.Invalid($"volume_id '{id}' is one of CreateVolume, and {EphemeralKey} is said of it in volume_context");
+        }
+
         Label[] labels = [new(CsiLabels.Kind, CsiLabels.Inline), new(CsiLabels.Name, id), new(CsiLabels.Node, options.Node)];
         return await cluster.AddAsync(new(name, wish.LimitBytes, wish.LimitInodes, wish.Hints.ToString(), labels), cancellation).ConfigureAwait(false)
             ?? throw new GrpcException(GrpcStatusCode.AlreadyExists, $"volume_id '{id}': there is a volume of that id with other attributes");
+    }
+
+    /// <summary>Whether it is an inline volume, or why nobody knows: the place is taken away all the same.</summary>
+    private async Task<(bool IsInline, GrpcException? Unknown)> IsInlineAsync(string name, CancellationToken cancellation)
+    {
+        try
+        {
+            return (await cluster.FindAsync(name, cancellation).ConfigureAwait(false) is { } volume && CsiLabels.Is(volume, CsiLabels.Inline), null);
+        }
+        catch (GrpcException e)
+        {
+            return (false, e);
+        }
     }
 
     private async Task RemoveInlineIfUnusedAsync(string name, CancellationToken cancellation)

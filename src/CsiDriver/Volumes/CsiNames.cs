@@ -16,14 +16,22 @@ internal static class CsiNames
 
     private const int HashDigits = 40;
 
+    private const string VolumePrefix = "pvc-";
+
     /// <summary>Of a volume that CreateVolume makes.</summary>
-    public static string OfVolume(string name) => "pvc-" + Hash(name);
+    public static string OfVolume(string name) => VolumePrefix + Hash(name);
+
+    /// <summary>Whether a publish may have made the volume of this name: one that CreateVolume made it has not.</summary>
+    public static bool MayBeInline(string name) => !name.StartsWith(VolumePrefix, StringComparison.Ordinal);
 
     /// <summary>Of a snapshot: a volume that nobody mounts.</summary>
     public static string OfSnapshot(string name) => "snap-" + Hash(name);
 
     /// <summary>Id of a group of snapshots.</summary>
     public static string OfGroup(string name) => "group-" + Hash(name);
+
+    /// <summary>Stands for the volumes of a group, which are in order.</summary>
+    public static string OfSources(IEnumerable<string> volumes) => Hash(string.Join('/', volumes));
 
     /// <summary>Of the snapshot of one volume in a group.</summary>
     public static string OfSnapshotInGroup(string group, string volume) => "snap-" + Hash($"{group}/{volume}");
@@ -62,6 +70,9 @@ internal static class CsiLabels
 
     /// <summary>Snapshots: id of their group.</summary>
     public const string Group = "csi.group";
+
+    /// <summary>Snapshots of a group: which volumes it is of, see <see cref="CsiNames.OfSources"/>.</summary>
+    public const string GroupSources = "csi.group.sources";
 
     /// <summary>Inline volumes: the node that publishes them.</summary>
     public const string Node = "csi.node";

@@ -163,10 +163,13 @@ internal sealed class MountedVolume : IDisposable
     /// <summary>Completes when everything of the mount is gone, its session too; see <see cref="FinishAsync"/>.</summary>
     public TaskCompletionSource Finished { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+    /// <summary>What is unflushed when the mount ends is of no use to anybody.</summary>
+    public bool Discards { get; set; }
+
     /// <summary>The kernel has let go of the mount: commits what is unflushed and ends the session.</summary>
     public async Task FinishAsync()
     {
-        await _client.CloseAsync();
+        await _client.CloseAsync(Discards);
 
         // What is still on its way here, as a RELEASE that nobody waited for, ends now that there is no session, and works with the memory until then.
         _connection.Stop(FinishDrain);

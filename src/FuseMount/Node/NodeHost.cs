@@ -20,6 +20,9 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
 
     private static readonly TimeSpan KeeperPatience = TimeSpan.FromSeconds(1);
 
+    /// <summary>How long whoever unmounts lazily waits for the end of the session: servers that are away are not waited for.</summary>
+    private static readonly TimeSpan LazyPatience = TimeSpan.FromSeconds(20);
+
     private readonly NodeOptions _options;
     private readonly ILogger _logger;
     private readonly NodeStorage _storage;
@@ -27,7 +30,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     private readonly RpcClient _controller;
     private readonly Publications _publications;
     private readonly ConcurrentDictionary<string, MountedVolume> _mounts = new(StringComparer.Ordinal);
-    private readonly StripedLocks _directories = new();
+    private readonly NamedLocks _directories = new();
     private readonly TaskCompletionSource<bool> _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private KeeperClient? _keeper;
     private RpcServer? _server;
@@ -157,7 +160,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
                 Serve(call, async () => With(await _publications.UnpublishAsync(unpublish)));
                 return;
             case Opcode.GetPublished when RpcCall.TryRead<GetPublishedRequest>(head, out var published):
-                Serve(call, () => Task.FromResult((Status.OK, new GetPublishedReply(_publications.All(published.Volume)), "")));
+                Serve(call, () => Task.FromResult((Status.OK, new GetPublishedReply(_publications.All(published.Volume, published.Root)), "")));
                 return;
             case Opcode.NodeStatus when RpcCall.TryRead<NodeStatusRequest>(head, out _):
                 call.Reply(new NodeStatusReply(_options.Name, (uint)Incarnation, MountStatuses()));
@@ -229,14 +232,17 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     /// <summary>What is wrong with the mount at a directory; empty when it is well.</summary>
     internal string ProblemOf(string directory) => _mounts.TryGetValue(directory, out var mount) ? mount.Problem : "it is not mounted any more";
 
-    /// <summary>Unmounts; a lazy one does not wait for those who still use the mount.</summary>
-    internal async Task<Status> UnmountAsync(UnmountRequest request)
+    /// <summary>Unmounts; a lazy one does not wait for those who still use the mount, nor longer than a while for servers that do not answer.</summary>
+    /// <param name="request">What.</param>
+    /// <param name="discards">What has not been committed is of no use to anybody.</param>
+    internal async Task<Status> UnmountAsync(UnmountRequest request, bool discards = false)
     {
         if (!_mounts.TryGetValue(request.Directory, out var mount))
         {
             return Errno.EINVAL.ToStatus();
         }
 
+        mount.Discards = discards;
         try
         {
             // Blocking: the kernel may write back dirty pages first, which other threads serve.
@@ -244,6 +250,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
         catch (MountException e)
         {
+            mount.Discards = false;
             _logger.LogWarning("{Error}", e.Message);
             return e.Errno.ToStatus();
         }
@@ -251,9 +258,20 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         if (!request.Lazy)
         {
             await mount.Ended;
+            await FinishAsync(mount);
+            return Status.OK;
         }
 
-        await FinishAsync(mount);
+        var finished = FinishAsync(mount);
+        if (await Task.WhenAny(finished, Task.Delay(LazyPatience)) == finished)
+        {
+            await finished;
+        }
+        else
+        {
+            _logger.LogWarning("{Directory} is unmounted; its session ends when the servers answer, or without them", request.Directory);
+        }
+
         return Status.OK;
     }
 

@@ -18,7 +18,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     private readonly string _directory = MountPaths.Resolve(directory); // as the mount table has it
 
     /// <summary>One call for a volume at a time.</summary>
-    private readonly StripedLocks _locks = new();
+    private readonly NamedLocks _locks = new();
 
     /// <summary>Publishes; see <see cref="PublishRequest"/>. The text says what is wrong.</summary>
     public async Task<(Status Status, string Error)> PublishAsync(PublishRequest request)
@@ -53,9 +53,9 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             }
             else
             {
-                return IsReadOnly(present) == options.ReadOnly
+                return AttributesOf(present) == Attributes(options)
                     ? (Status.OK, "")
-                    : (Errno.EEXIST.ToStatus(), $"volume {request.Volume} is at {target} already, {(options.ReadOnly ? "not " : "")}read-only");
+                    : (Errno.EEXIST.ToStatus(), $"volume {request.Volume} is at {target} already, with the options {present.Options}");
             }
         }
         else if (present is not null)
@@ -126,7 +126,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         }
 
         var left = RemoveDirectory(target);
-        await UnmountUnusedAsync(request.Volume);
+        await UnmountUnusedAsync(request.Volume, request.Discards);
         if (left.Length > 0)
         {
             return (Errno.ENOTEMPTY.ToStatus(), left);
@@ -137,13 +137,23 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     }
 
     /// <summary>Where volumes are published, and what is wrong there.</summary>
-    public PublishedVolume[] All(string volume) =>
+    /// <param name="volume">Only this one, or empty for all.</param>
+    /// <param name="root">See <see cref="GetPublishedRequest.Root"/>.</param>
+    public PublishedVolume[] All(string volume, string root)
+    {
+        var real = root.Length > 0 ? MountPaths.Resolve(root) : "";
+        return
         [
             .. (volume.Length == 0 ? MountTable.Read().Where(static entry => entry.Type == MountTable.FileSystemType) : MountTable.Find(MountTable.FileSystemType, volume))
                 .Where(entry => entry.MountPoint != MountPointOf(entry.Source)
                     && node.IsMountOf(entry.Device, MountPointOf(entry.Source)))
-                .Select(entry => new PublishedVolume(entry.Source, entry.MountPoint, IsReadOnly(entry), node.ProblemOf(MountPointOf(entry.Source)))),
+                .Select(entry => new PublishedVolume(entry.Source, As(entry.MountPoint), IsReadOnly(entry), node.ProblemOf(MountPointOf(entry.Source)))),
         ];
+
+        string As(string target) => root.Length > 0 && target.StartsWith(real + "/", StringComparison.Ordinal)
+            ? Path.TrimEndingDirectorySeparator(root) + target[real.Length..]
+            : target;
+    }
 
     /// <summary>Takes away mounts that no target uses any more: a daemon may have been killed between the two, or with its keeper.</summary>
     public async Task CleanUpAsync()
@@ -157,7 +167,17 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
 
     private static bool IsOf(MountEntry entry, string volume) => entry.Type == MountTable.FileSystemType && entry.Source == volume;
 
-    private static bool IsReadOnly(MountEntry entry) => entry.Options.Split(',').Contains("ro", StringComparer.Ordinal);
+    private static bool IsReadOnly(MountEntry entry) => AttributesOf(entry).HasFlag(MountAttributes.ReadOnly);
+
+    private static MountAttributes AttributesOf(MountEntry entry) => entry.Options.Split(',').Aggregate((MountAttributes)0, static (sum, option) => sum | option switch
+    {
+        "ro" => MountAttributes.ReadOnly,
+        "nosuid" => MountAttributes.NoSuid,
+        "nodev" => MountAttributes.NoDev,
+        "noexec" => MountAttributes.NoExec,
+        "noatime" => MountAttributes.NoAtime,
+        _ => 0,
+    });
 
     private static MountAttributes Attributes(FuseMountOptions options) =>
         (options.ReadOnly ? MountAttributes.ReadOnly : 0) | (options.NoSuid ? MountAttributes.NoSuid : 0) | (options.NoDev ? MountAttributes.NoDev : 0)
@@ -214,7 +234,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         return (status, error);
     }
 
-    private async Task UnmountUnusedAsync(string volume)
+    private async Task UnmountUnusedAsync(string volume, bool discards = false)
     {
         var mountPoint = MountPointOf(volume);
         if (MountTable.Find(MountTable.FileSystemType, volume).Any(entry => entry.MountPoint != mountPoint && node.IsMountOf(entry.Device, mountPoint)))
@@ -224,7 +244,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
 
         if (node.IsMounted(mountPoint))
         {
-            await node.UnmountAsync(new UnmountRequest(mountPoint, Lazy: true));
+            await node.UnmountAsync(new UnmountRequest(mountPoint, Lazy: true), discards);
         }
         else if (MountTable.Find(mountPoint) is not null)
         {

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 
 namespace EphemeralFs.Hosting.Metrics;
 
-/// <summary>Serves <c>/metrics</c> (Prometheus text) and <c>/healthz</c>.</summary>
+/// <summary>Serves <c>/metrics</c> (Prometheus text), <c>/healthz</c> (is all well?) and <c>/livez</c> (does the process answer?).</summary>
 public sealed class MetricsServer : IAsyncDisposable
 {
     private readonly WebApplication _application;
@@ -102,9 +102,11 @@ public sealed class MetricsServer : IAsyncDisposable
                 var problem = healthy();
                 context.Response.StatusCode = problem is null ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
                 return context.Response.WriteAsync((problem ?? "ok") + "\n");
+            case "/livez":
+                return context.Response.WriteAsync("ok\n");
             default:
                 context.Response.StatusCode = StatusCodes.Status404NotFound;
-                return context.Response.WriteAsync("there are /metrics and /healthz\n");
+                return context.Response.WriteAsync("there are /metrics, /healthz and /livez\n");
         }
     }
 }

@@ -252,6 +252,32 @@ internal sealed partial class VolumeService
         SendRecalls();
     }
 
+    /// <summary>Opens sessions that had to wait.</summary>
+    private void LetIn(List<(RpcCall Call, OpenSessionRequest Request)> openings)
+    {
+        var answered = 0;
+        try
+        {
+            for (; answered < openings.Count; answered++)
+            {
+                // Who has gone meanwhile asks again.
+                var (call, request) = openings[answered];
+                if (call.Peer.IsConnected)
+                {
+                    Fail(call, TryOpenSession(call, request));
+                }
+            }
+        }
+        finally
+        {
+            // The journal cannot be written: nobody else knows of them.
+            for (; answered < openings.Count; answered++)
+            {
+                Fail(openings[answered].Call, Status.Internal);
+            }
+        }
+    }
+
     /// <summary>The session has forgotten, or has ended.</summary>
     private void Forgotten(PendingForget forget)
     {
@@ -273,14 +299,7 @@ internal sealed partial class VolumeService
         if (forget.Request.Deferred)
         {
             forget.Session.MayDefer = false;
-            foreach (var (call, request) in forget.Openings)
-            {
-                // Who has gone meanwhile asks again.
-                if (call.Peer.IsConnected)
-                {
-                    Fail(call, TryOpenSession(call, request));
-                }
-            }
+            LetIn(forget.Openings);
         }
     }
 }

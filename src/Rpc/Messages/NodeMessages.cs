@@ -100,7 +100,8 @@ public readonly record struct PublishRequest(string Volume, string Target, strin
 /// <param name="Volume">Volume name.</param>
 /// <param name="Target">Where it was published.</param>
 /// <param name="Root">As in <see cref="PublishRequest"/>.</param>
-public readonly record struct UnpublishRequest(string Volume, string Target, string Root)
+/// <param name="Discards">The volume is about to be deleted: what the node has not committed need not be.</param>
+public readonly record struct UnpublishRequest(string Volume, string Target, string Root, bool Discards)
     : IRequest<UnpublishRequest, Empty>
 {
     public static Opcode Opcode => Opcode.Unpublish;
@@ -110,21 +111,27 @@ public readonly record struct UnpublishRequest(string Volume, string Target, str
         w.Text(Volume);
         w.Text(Target);
         w.Text(Root);
+        w.Bool(Discards);
     }
 
-    public static UnpublishRequest Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Text(4096));
+    public static UnpublishRequest Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Text(4096), r.Bool());
 }
 
 /// <summary>Where volumes are published on this node, as the kernel says.</summary>
 /// <param name="Volume">Only this one, or empty for all.</param>
-public readonly record struct GetPublishedRequest(string Volume)
+/// <param name="Root">Targets below this directory are told as paths below it, whatever symbolic links lead to it; empty for none.</param>
+public readonly record struct GetPublishedRequest(string Volume, string Root)
     : IRequest<GetPublishedRequest, GetPublishedReply>
 {
     public static Opcode Opcode => Opcode.GetPublished;
 
-    public void Write(ref WireWriter w) => w.Text(Volume);
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Volume);
+        w.Text(Root);
+    }
 
-    public static GetPublishedRequest Read(ref WireReader r) => new(r.Text(255));
+    public static GetPublishedRequest Read(ref WireReader r) => new(r.Text(255), r.Text(4096));
 }
 
 /// <summary>Publications of a node.</summary>

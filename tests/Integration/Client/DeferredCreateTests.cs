@@ -1,5 +1,6 @@
 using EphemeralFs.Client.State;
 using EphemeralFs.Core;
+using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Tests.Integration.Client;
@@ -87,14 +88,11 @@ public sealed class DeferredCreateTests : IDisposable
     public async Task The_server_is_not_told_before_the_handle_can_be_found()
     {
         await LetDeferAsync();
-        await _a.Volume.Namespace.LookupAsync(Ino.Root, TestNode.Bytes("f"));
-        var (status, ino) = await _a.Volume.Grants.TakeInodeAsync();
-        Assert.Equal(Status.OK, status);
-        var request = new CreateRequest(Ino.Root, ino, TestNode.Bytes("f"), 0x81A4, 0, 0, 4000, OpenFlags.Write);
+        var request = await AskToMakeAsync("f");
         Assert.True(_a.Volume.Creates.TryDefer(request, _a.Volume.Session.Life, out _, out _));
         var sending = _a.Volume.Creates.SendAllAsync().AsTask();
         Assert.False(sending.IsCompleted);
-        _a.Volume.Creates.Publish(ino);
+        _a.Volume.Creates.Publish(request.NewIno);
         Assert.Equal(Status.OK, await sending);
         Assert.Equal(0, _a.Volume.Creates.Count);
     }
@@ -111,6 +109,78 @@ public sealed class DeferredCreateTests : IDisposable
         _cluster.StartMetadata();
         Assert.Equal(Errno.OK, await _a.Volume.SyncAsync());
         Assert.Equal(0, _a.Volume.Creates.Count);
+    }
+
+    /// <summary>Whoever came first gives up when its time is over; that is not the time of whoever came later.</summary>
+    [Fact]
+    public async Task Who_comes_later_waits_for_its_own_time()
+    {
+        await LetDeferAsync();
+        var handle = await MakeAsync("f");
+        await _a.Write(handle, 0, Bytes(100));
+        _cluster.Metadata.Dispose();
+        var first = _a.Volume.Creates.SendAllAsync().AsTask();
+        await Task.Delay(_a.Volume.Session.DeadlineMs * 2 / 3);
+        var asked = _a.Volume.Namespace.StatFsAsync().AsTask();
+        var flushed = _a.Flush(handle);
+        Assert.Equal(Status.Unavailable, await first);
+        _cluster.StartMetadata();
+        await flushed; // OK, or it throws
+        Assert.Equal(Status.OK, (await asked).Status);
+        Assert.Equal(0UL, _a.Volume.Lost.FileCount);
+    }
+
+    [Fact]
+    public async Task Who_waits_for_a_file_of_a_session_that_ends_is_answered()
+    {
+        await LetDeferAsync();
+        var request = await AskToMakeAsync("f");
+        Assert.True(_a.Volume.Creates.TryDefer(request, _a.Volume.Session.Life, out _, out _));
+        var sending = _a.Volume.Creates.SendAllAsync().AsTask();
+        Assert.False(sending.IsCompleted);
+        var lost = new TaskCompletionSource<IReadOnlyList<LostFile>>();
+        _a.Volume.Fenced += (_, files) => lost.TrySetResult(files);
+        await _cluster.EndSessionAsync(_a.Volume.Session.Header!.Value);
+        Assert.Equal(Status.UnknownSession, (await _a.Volume.Session.QueryAsync<RenewSessionRequest, Empty>(default)).Status);
+        Assert.Equal(Status.StaleEpoch, await sending);
+        Assert.Equal(request.NewIno, Assert.Single(await lost.Task).Ino);
+        _a.Volume.Creates.Publish(request.NewIno);
+    }
+
+    [Fact]
+    public async Task Nothing_is_made_in_a_directory_that_another_node_has_removed()
+    {
+        await LetDeferAsync();
+        var request = await AskToMakeAsync("f");
+        var root = (await _a.Volume.Namespace.GetAttrAsync(Ino.Root)).Attributes;
+        Assert.True(_a.Volume.Attributes.Learn(_a.Volume.Attributes.Ask(), root with { Nlink = 0 }, FrameFlags.AttributesLeased));
+        Assert.False(_a.Volume.Creates.TryDefer(request, _a.Volume.Session.Life, out _, out _));
+        Assert.True(_a.Volume.Attributes.Learn(_a.Volume.Attributes.Ask(), root, FrameFlags.AttributesLeased));
+        Assert.True(_a.Volume.Creates.TryDefer(request, _a.Volume.Session.Life, out _, out _));
+        _a.Volume.Creates.Publish(request.NewIno);
+    }
+
+    /// <summary>The answer may be about to tell times of before.</summary>
+    [Fact]
+    public async Task What_was_asked_of_a_directory_before_a_file_was_made_there_the_kernel_does_not_keep()
+    {
+        await LetDeferAsync();
+        var root = (await _a.Volume.Namespace.GetAttrAsync(Ino.Root)).Attributes;
+        var asked = _a.Volume.Attributes.Ask();
+        await MakeAsync("f");
+        var told = await _a.Files.SeeAsync(asked, new(Status.OK, new EntryReply(root), Flags: FrameFlags.AttributesLeased));
+        Assert.Equal(FrameFlags.None, told.Lease.Granted & FrameFlags.AttributesLeased);
+    }
+
+    [Fact]
+    public async Task Whoever_is_interrupted_waits_for_no_file()
+    {
+        await LetDeferAsync();
+        var request = await AskToMakeAsync("f");
+        Assert.True(_a.Volume.Creates.TryDefer(request, _a.Volume.Session.Life, out _, out _));
+        await _a.Volume.Session.QueryAsync<CancelLockRequest, Empty>(new(1, 1));
+        Assert.Equal(1, _a.Volume.Creates.Count);
+        _a.Volume.Creates.Publish(request.NewIno);
     }
 
     [Fact]
@@ -219,6 +289,25 @@ public sealed class DeferredCreateTests : IDisposable
         await _a.Close(handle);
     }
 
+    /// <summary>Its successor, or the daemon itself before it died, had told the server, and let another node in.</summary>
+    [Fact]
+    public async Task A_create_that_the_kernel_sends_again_is_the_same_file_when_it_has_lost_its_name()
+    {
+        await LetDeferAsync();
+        var first = _a.Volume.Session.Begin(1000);
+        var (status, _, reply, _) = await CreateAsync(first, "f");
+        Assert.Equal(Status.OK, status);
+        using var b = await _cluster.JoinAsync("b");
+        Assert.Equal(Status.OK, await b.Do(o => b.Volume.Namespace.UnlinkAsync(o, Ino.Root, TestNode.Bytes("f"))));
+        _a.Restart();
+        var second = _a.Volume.Session.Begin(1000, resent: true);
+        var (again, handle, replyAgain, _) = await _a.Volume.Opener.CreateAsync(second, Ino.Root, TestNode.Bytes("f"), 0x81A4, 0, 0, HandleFlags.Write, OpenFlags.Write);
+        second.Complete();
+        Assert.Equal((Status.OK, reply.Attributes.Ino, 0U), (again, replyAgain.Attributes.Ino, replyAgain.Attributes.Nlink));
+        Assert.Equal(Errno.ENOENT.ToStatus(), (await _a.Volume.Namespace.LookupAsync(Ino.Root, TestNode.Bytes("f"))).Status);
+        await _a.Close(handle);
+    }
+
     [Fact]
     public async Task The_end_of_the_session_loses_it_and_says_so()
     {
@@ -250,6 +339,16 @@ public sealed class DeferredCreateTests : IDisposable
         _a.Volume.Creates.AgeMax = Timeout.InfiniteTimeSpan;
         await _a.Create($"first{Guid.NewGuid():N}"); // and stays open: that one is closed the server would be told at any time
         await _a.Volume.Namespace.GetAttrAsync(Ino.Root);
+    }
+
+    /// <summary>What would be asked of the server.</summary>
+    private async Task<CreateRequest> AskToMakeAsync(string name)
+    {
+        await _a.Volume.Namespace.LookupAsync(Ino.Root, TestNode.Bytes(name));
+        await _a.Volume.Namespace.GetAttrAsync(Ino.Root);
+        var (status, ino) = await _a.Volume.Grants.TakeInodeAsync();
+        Assert.Equal(Status.OK, status);
+        return new CreateRequest(Ino.Root, ino, TestNode.Bytes(name), 0x81A4, 0, 0, 4000, OpenFlags.Write);
     }
 
     /// <summary>As a kernel does it: after it has looked whether the name is there.</summary>

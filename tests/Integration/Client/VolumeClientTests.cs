@@ -34,6 +34,30 @@ public sealed class VolumeClientTests
         await b.Close(other);
     }
 
+    /// <summary>The server may have committed them all the same: what the node knew of the file is worth nothing any more.</summary>
+    [Fact]
+    public async Task AfterACommitWithoutAnswerTheServerIsAskedWhatTheFileIs()
+    {
+        using var cluster = new MiniCluster();
+        using var node = cluster.NewNode("a");
+        var handle = await node.Create("f");
+        await node.Write(handle, 0, Random(100));
+        await node.Flush(handle);
+        Assert.True(node.Files.TryGetFile(handle, out var record, out var file));
+        await node.Write(handle, 100, Random(100));
+        cluster.Metadata.Dispose();
+        Assert.Equal(Errno.EIO, await node.Files.FlushAsync(handle));
+        Assert.Equal(0UL, file.Layout.CoveredEnd);
+        cluster.StartMetadata();
+        Assert.Equal(Random(100), await node.Read(handle, 0, 300));
+
+        // This is the commit that the server had heard, and the node has not.
+        var request = new CommitRequest(record.Ino, CommitFlags.HasInline, 200, [], Random(200), file.Layout.Version);
+        Assert.Equal(Status.OK, (await node.Do(o => node.Volume.Session.MutateAsync<CommitRequest, CommitReply>(o, request))).Status);
+        node.Volume.Attributes.ForgetEverything();
+        Assert.Equal(Random(200), await node.Read(await node.Open("f"), 0, 300));
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

@@ -46,7 +46,7 @@ public sealed class ClaimAnnotationsTests : IAsyncLifetime, IRpcHandler
         _controller.Start();
         _cluster = new ControllerClient(_controller.Endpoint);
         _driver = await GrpcServer.StartAsync(
-            new GrpcServerOptions { Sockets = [Path.Combine(_root, "csi.sock")] }, [new ControllerService(_cluster, _claims).Describe()], new LogLines(), CancellationToken.None);
+            new GrpcServerOptions { Sockets = [Path.Combine(_root, "csi.sock")] }, [new ControllerService(_cluster, _claims, TimeSpan.FromHours(1)).Describe()], new LogLines(), CancellationToken.None);
     }
 
     public async Task DisposeAsync()

@@ -41,6 +41,23 @@ public sealed class KnownNamesTests : IDisposable
     }
 
     [Fact]
+    public void Answers_about_its_names_keep_a_directory_known()
+    {
+        _names.MadeDirectory(Directory, _leases.Ask(), Leased);
+        for (var i = 0; i < 5; i++)
+        {
+            _time.Advance(Limits.LeaseMs * 2 / 3);
+            Assert.Equal(Absent, Find("a"));
+            _names.Answered(Directory, _leases.Ask(), Leased);
+        }
+
+        _time.Advance(Limits.LeaseMs);
+        Assert.Equal(Unknown, Find("a"));
+        _names.Answered(Directory, _leases.Ask(), Leased);
+        Assert.Equal(Unknown, Find("a"));
+    }
+
+    [Fact]
     public void A_listing_is_known_when_it_was_seen_to_its_end()
     {
         List(0, 5, isEnd: false, ("a", 1), ("b", 2));

@@ -53,20 +53,31 @@ public static class Create
         return Status.OK;
     }
 
-    /// <summary>The session has made the file before, with the same handle: a daemon that had deferred it died before it heard the answer. BadRequest for anything else.</summary>
+    /// <summary>
+    /// The session has made the file before, with the same handle: a daemon that had deferred it died before it heard the answer. Others may have changed the name
+    /// since, or have removed the directory. BadRequest for the handle of something else.
+    /// </summary>
     private static Status AnswerAgain(VolumeState v, OpContext c, in CreateRequest q, ulong ino, out CreateReply r)
     {
         r = default;
-        var status = v.FindDirectory(q.Parent, out var parent);
-        if (status != Status.OK || parent.Directory.Find(q.Name.Span) != ino || v.FindFile(ino, out var inode) != Status.OK)
+        if (v.FindFile(ino, out var inode) != Status.OK)
         {
             return Status.BadRequest;
         }
 
-        c.TellNames(parent);
+        InodeAttributes directory = default;
+        if (v.FindDirectory(q.Parent, out var parent) == Status.OK)
+        {
+            directory = parent.Attributes;
+            c.Tell(parent);
+            if (parent.Directory.Find(q.Name.Span) == ino)
+            {
+                c.TellNames(parent);
+            }
+        }
+
         c.Tell(inode);
-        c.Tell(parent);
-        r = new CreateReply(Layouts.Opened(inode, Opens.ModeOf(c.Session, inode), created: true), parent.Attributes);
+        r = new CreateReply(Layouts.Opened(inode, Opens.ModeOf(c.Session, inode), created: true), directory);
         return Status.OK;
     }
 }
