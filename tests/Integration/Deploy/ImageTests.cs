@@ -3,12 +3,12 @@ namespace EphemeralFs.Tests.Integration.Deploy;
 /// <summary>The image builds without a network from the smallest root file system that carries it, and what is in the archive runs.</summary>
 public sealed class ImageTests : IDisposable
 {
-    /// <summary>Makes a root file system of the libraries that the .NET runtime loads and a shell; builds; unpacks the archive as its format says; runs the program in it, as nobody.</summary>
+    /// <summary>Makes a root file system of the libraries that the .NET runtime loads, a shell and what the manifests call; builds; unpacks the archive as its format says; runs the program in it, as nobody.</summary>
     private const string Script = """
         set -euo pipefail
         cd "$1"; source=$2; mkdir base root layout
         dotnet=$(dirname "$(dotnet --list-runtimes | sed -n 's/^Microsoft.NETCore.App .*\[\(.*\)\]/\1/p' | tail -n 1)")
-        for file in /bin/sh /usr/bin/test "$source"/artifacts/launcher/"$(cat "$source"/artifacts/launcher/current)"/ephemeralfs "$dotnet"/Microsoft.NETCore.App/*/*.so; do
+        for file in /bin/sh /usr/bin/test /usr/bin/install "$source"/artifacts/launcher/"$(cat "$source"/artifacts/launcher/current)"/ephemeralfs "$dotnet"/Microsoft.NETCore.App/*/*.so; do
             case $file in /bin/*|/usr/bin/*) echo "$file" ;; esac
             ldd "$file" | grep -o '/[^ ]*' || true
         done | grep -v "^$dotnet" | sort -u | xargs cp -L --parents -t base
@@ -18,15 +18,36 @@ public sealed class ImageTests : IDisposable
         blob() { echo "layout/blobs/$(sed 's/:/\//' <<<"$1")"; }
         digests() { grep -o '"digest":"sha256:[0-9a-f]*' "$1" | cut -d\" -f 4; }
         manifest=$(blob "$(digests layout/index.json | head -n 1)")
-        grep -q 'ephemeralfs:test' layout/index.json
+        grep -q '"org.opencontainers.image.ref.name":"docker.io/library/ephemeralfs:test"' layout/index.json
         grep -q '"User":"65532:65532"' "$(blob "$(digests "$manifest" | head -n 1)")"
         for layer in $(digests "$manifest" | tail -n +2); do tar -xzf "$(blob "$layer")" -C root; done
+        chroot root install -d -m 0700 -o 65532 -g 65532 /state
+        [ "$(stat -c %u:%g:%a root/state)" = 65532:65532:700 ]
         unshare --mount sh -c 'mount -t proc proc root/proc && exec chroot --userspec=65532:65532 root /usr/lib/ephemeralfs/ephemeralfs version'
         """;
+
+    /// <summary>The part of the script that completes a name.</summary>
+    private const string NameScript = "version=0.1.0+abc; set -- base archive ${1:+\"$1\"}; eval \"$(sed -n '/^name=/,/^esac$/p' \"$0\")\"; echo \"$name\"";
 
     private readonly string _folder = Directory.CreateTempSubdirectory("image-").FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    /// <summary>An import stores the name as it is written, and the kubelet's runtime asks for the completed one.</summary>
+    [Theory]
+    [InlineData("", "docker.io/library/ephemeralfs:0.1.0")]
+    [InlineData("ephemeralfs:test", "docker.io/library/ephemeralfs:test")]
+    [InlineData("team/ephemeralfs:test", "docker.io/team/ephemeralfs:test")]
+    [InlineData("registry.example/ephemeralfs:test", "registry.example/ephemeralfs:test")]
+    [InlineData("registry.example/team/ephemeralfs:test", "registry.example/team/ephemeralfs:test")]
+    [InlineData("localhost:5000/ephemeralfs:test", "localhost:5000/ephemeralfs:test")]
+    [InlineData("localhost/ephemeralfs:test", "localhost/ephemeralfs:test")]
+    public void Its_name_is_the_one_that_a_kubelet_asks_for(string given, string name)
+    {
+        var (code, output, error) = Manifests.Run("bash", "-uc", NameScript, Path.Combine(Manifests.Root, "deploy", "csi", "image", "build"), given);
+        Assert.True(code == 0, $"exit code {code}\n{error}");
+        Assert.Equal(name, output.Trim());
+    }
 
     [Fact]
     public void It_builds_and_runs()
