@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using k8s.Models;
 
 namespace EphemeralFs.Tests.Integration.Deploy;
@@ -15,8 +16,8 @@ public sealed class ExamplePodTests
     {
         var manifests = Manifests.Read(Path.Combine(s_folder, name));
         Assert.NotEmpty(manifests.All);
-        var offered = Manifests.Render("production");
-        var classes = offered.Of<V1StorageClass>().Select(c => c.Metadata.Name).ToList();
+        var offered = Manifests.Render(OverlayOf(name));
+        var classes = offered.Of<V1StorageClass>().ToDictionary(c => c.Metadata.Name);
 
         IEnumerable<V1PodSpec> pods =
         [
@@ -30,24 +31,55 @@ public sealed class ExamplePodTests
             Assert.Equal(pod.Volumes.Select(v => v.Name).Order(), pod.Containers.SelectMany(c => c.VolumeMounts).Select(m => m.Name).Distinct().Order());
             Assert.All(pod.Containers, c => Assert.Matches(":v?[0-9.]+$", c.Image));
             Assert.All(pod.Volumes.Where(v => v.Csi is not null), v => Assert.Equal("csi.ephemeralfs.io", v.Csi.Driver));
-            Assert.All(pod.Volumes.Where(v => v.Csi is not null), v => Assert.True(Manifests.Bytes(v.Csi.VolumeAttributes["size"]) > 0));
+            Assert.All(pod.Volumes.Where(v => v.Csi is not null), v => Assert.InRange(Manifests.Bytes(v.Csi.VolumeAttributes["size"]), 1, Room(v.Csi.VolumeAttributes.TryGetValue("tier", out var tier) ? tier : null)));
             Assert.All(
                 pod.Volumes.Where(v => v.PersistentVolumeClaim is not null),
                 v => Assert.Contains(manifests.Of<V1PersistentVolumeClaim>(), c => c.Metadata.Name == v.PersistentVolumeClaim.ClaimName));
         }
 
+        // A claim for which the scheduler finds no room stays Pending.
         Assert.All(
-            manifests.Of<V1PersistentVolumeClaim>().Select(c => c.Spec.StorageClassName).Concat(pods.SelectMany(p => p.Volumes).Where(v => v.Ephemeral is not null).Select(v => v.Ephemeral.VolumeClaimTemplate.Spec.StorageClassName)),
-            c => Assert.Contains(c, classes));
-        Assert.All(manifests.Of<VolumeSnapshot>(), s => Assert.Contains(offered.Of<VolumeSnapshotClass>(), c => c.Metadata.Name == s.Spec.VolumeSnapshotClassName));
+            manifests.Of<V1PersistentVolumeClaim>().Select(c => c.Spec).Concat(pods.SelectMany(p => p.Volumes).Where(v => v.Ephemeral is not null).Select(v => v.Ephemeral.VolumeClaimTemplate.Spec)),
+            claim =>
+            {
+                var known = Assert.Contains(claim.StorageClassName, (IDictionary<string, V1StorageClass>)classes);
+                Assert.InRange(claim.Resources.Requests["storage"].ToDecimal(), 1, Room(known.Parameters?["tier"]));
+            });
+        Assert.All(manifests.Of<VolumeSnapshot>(), s => Assert.Contains(offered.Of<VolumeSnapshotClass>(), c => (c.Kind, c.Metadata.Name) == ("VolumeSnapshotClass", s.Spec.VolumeSnapshotClassName)));
+        Assert.All(manifests.Of<VolumeGroupSnapshot>(), s => Assert.Contains(offered.Of<VolumeSnapshotClass>(), c => (c.Kind, c.Metadata.Name) == ("VolumeGroupSnapshotClass", s.Spec.VolumeGroupSnapshotClassName)));
+        Assert.All(
+            manifests.Of<VolumeGroupSnapshot>(),
+            s => Assert.All(s.Spec.Source.Selector.MatchLabels, label => Assert.Contains(
+                Manifests.Read(Path.Combine(s_folder, "shared-job.yaml")).Of<V1PersistentVolumeClaim>(),
+                c => c.Metadata.Labels.Contains(label))));
         Assert.All(manifests.Of<V1VolumeAttributesClass>(), c => Assert.Equal("csi.ephemeralfs.io", c.DriverName));
         Assert.All(
             manifests.Of<V1MutatingAdmissionPolicyBinding>(),
             b => Assert.Contains(manifests.Of<V1MutatingAdmissionPolicy>(), p => p.Metadata.Name == b.Spec.PolicyName));
+
+        decimal Room(string? tier) => offered.Tiers.Where(t => tier is null || t.Class == tier).Sum(t => t.Bytes * t.Workload.Replicas);
+    }
+
+    [Fact]
+    public void What_the_guide_says_of_room_and_classes_is_so()
+    {
+        var (guide, offered) = (Guide(), Manifests.Render(OverlayOfGuide()));
+        Assert.Contains($"room for {offered.Tiers.Sum(t => t.Bytes) / (1 << 30):0} GiB", guide, StringComparison.Ordinal);
+        Assert.All(offered.Of<V1StorageClass>(), c => Assert.Contains($"`{c.Metadata.Name}`", guide, StringComparison.Ordinal));
+        Assert.All(offered.Tiers.Where(t => t.Class == "dram"), t => Assert.Contains($"(up to {t.Bytes / (1 << 30):0} GiB)", guide, StringComparison.Ordinal));
     }
 
     [Fact]
     public void The_guide_names_every_example() => Assert.All(
         Directory.EnumerateFiles(s_folder, "*.yaml"),
         path => Assert.Contains(Path.GetFileName(path), File.ReadAllText(Path.Combine(s_folder, "README.md")), StringComparison.Ordinal));
+
+    private static string Guide() => File.ReadAllText(Path.Combine(Manifests.Root, "deploy", "csi", "README.md"));
+
+    /// <summary>The overlay that a newcomer installs.</summary>
+    private static string OverlayOfGuide() => Regex.Match(Guide(), "^kubectl apply -k deploy/csi/overlays/([a-z-]+)$", RegexOptions.Multiline).Groups[1].Value;
+
+    /// <summary>The overlay that an example is for: what its first lines name, else the guide's.</summary>
+    private static string OverlayOf(string example) =>
+        Regex.Match(File.ReadAllText(Path.Combine(s_folder, example)), @"\(overlays/([a-z-]+)\)") is { Success: true } named ? named.Groups[1].Value : OverlayOfGuide();
 }

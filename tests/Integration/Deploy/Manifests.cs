@@ -12,6 +12,8 @@ internal sealed partial class Manifests
     {
         ["snapshot.storage.k8s.io/v1/VolumeSnapshotClass"] = typeof(VolumeSnapshotClass),
         ["snapshot.storage.k8s.io/v1/VolumeSnapshot"] = typeof(VolumeSnapshot),
+        ["groupsnapshot.storage.k8s.io/v1/VolumeGroupSnapshotClass"] = typeof(VolumeSnapshotClass),
+        ["groupsnapshot.storage.k8s.io/v1/VolumeGroupSnapshot"] = typeof(VolumeGroupSnapshot),
         ["serving.knative.dev/v1/Service"] = typeof(KnativeService),
         ["fission.io/v1/Environment"] = typeof(FissionEnvironment),
     };
@@ -29,9 +31,20 @@ internal sealed partial class Manifests
         .. Of<V1Deployment>().Select(w => new Workload("Deployment", w.Metadata.Name, w.Spec.Replicas ?? 1, w.Spec.Selector, w.Spec.Template, null, [])),
     ];
 
-    /// <summary>Every container of every workload; those of <c>ephemeralfs</c> itself have a role.</summary>
-    public IEnumerable<(Workload Workload, V1Container Container)> Containers =>
-        Workloads.SelectMany(w => w.Template.Spec.Containers.Concat(w.Template.Spec.InitContainers ?? []).Select(c => (w, c)));
+    /// <summary>Every container of every workload that stays; those of <c>ephemeralfs</c> itself have a role.</summary>
+    public IEnumerable<(Workload Workload, V1Container Container)> Containers => Workloads.SelectMany(w => w.Template.Spec.Containers.Select(c => (w, c)));
+
+    /// <summary>These, and those that run before them.</summary>
+    public IEnumerable<(Workload Workload, V1Container Container)> AllContainers =>
+        Containers.Concat(Workloads.SelectMany(w => (w.Template.Spec.InitContainers ?? []).Select(c => (w, c))));
+
+    /// <summary>The tiers of the storage servers.</summary>
+    public IEnumerable<Tier> Tiers =>
+        from pair in Containers
+        where pair.Container.Args?[0] == "storage"
+        from argument in pair.Container.Args
+        where argument.StartsWith("--tier=", StringComparison.Ordinal)
+        select new Tier(pair.Workload, pair.Container, argument.Split('=')[1], argument.Split('=')[2].Split(':')[0], Bytes(argument.Split(':')[^1]));
 
     public IEnumerable<T> Of<T>() => All.OfType<T>();
 
@@ -95,6 +108,9 @@ internal sealed record Workload(
     public override string ToString() => $"{Kind} {Name}";
 }
 
+/// <summary>A tier of a storage server: <c>--tier=CLASS=PATH:SIZE</c>.</summary>
+internal sealed record Tier(Workload Workload, V1Container Container, string Class, string Path, decimal Bytes);
+
 /// <summary>An option of a container's arguments: <c>--name=value</c>, or a switch without a value.</summary>
 internal static class Arguments
 {
@@ -136,6 +152,23 @@ internal sealed class VolumeSnapshot : OtherObject
     internal sealed class SnapshotSource
     {
         public string PersistentVolumeClaimName { get; set; } = "";
+    }
+}
+
+internal sealed class VolumeGroupSnapshot : OtherObject
+{
+    public GroupSpec Spec { get; set; } = new();
+
+    internal sealed class GroupSpec
+    {
+        public string VolumeGroupSnapshotClassName { get; set; } = "";
+
+        public GroupSource Source { get; set; } = new();
+    }
+
+    internal sealed class GroupSource
+    {
+        public V1LabelSelector Selector { get; set; } = new();
     }
 }
 
