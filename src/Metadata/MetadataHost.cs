@@ -61,8 +61,9 @@ public sealed class MetadataHost : IDisposable
         Reschedule();
     }
 
-    /// <summary>Tells where storage servers are, from the controller's view; others are ignored.</summary>
-    public void UpdateServers(IEnumerable<ServerStatus> servers)
+    /// <summary>Tells which servers there are and where, from the controller's view. Storage and metadata servers are remembered, over restarts too.</summary>
+    /// <exception cref="System.IO.IOException">They cannot be written down.</exception>
+    public void UpdateServers(IReadOnlyCollection<ServerStatus> servers)
     {
         var storage = new Dictionary<uint, StorageServerInfo>();
         foreach (var server in servers)
@@ -79,6 +80,8 @@ public sealed class MetadataHost : IDisposable
         {
             _notifier.Wake();
         }
+
+        _service.Remember(servers);
     }
 
     /// <summary>Values to watch.</summary>

@@ -17,7 +17,7 @@ public sealed class ControlJournal : IDisposable
 
     private const int HeaderBytes = 8;
 
-    /// <summary>Above any record: texts of at most 255 bytes, and labels of <see cref="Volumes.VolumeTable.LabelsMaxBytes"/>.</summary>
+    /// <summary>Above any record: texts of at most 255 bytes, and labels of <see cref="Rpc.Messages.Label.OfVolumeMaxBytes"/>.</summary>
     private const int RecordMaxBytes = 16384;
 
     private static readonly byte[] s_magic = "EFSCTL1\n"u8.ToArray();
@@ -108,10 +108,10 @@ public sealed class ControlJournal : IDisposable
         RandomAccess.FlushToDisk(parent);
     }
 
-    /// <summary>Appends a record; it is on disk when this returns.</summary>
-    public void Append(in ControlRecord record)
+    /// <summary>Appends records; they are on disk when this returns. After a crash meanwhile the first of them may be there, and the others not.</summary>
+    public void Append(params IReadOnlyCollection<ControlRecord> records)
     {
-        var bytes = Encode(record);
+        byte[] bytes = [.. records.SelectMany(record => Encode(record))];
         RandomAccess.Write(_file, bytes, _length);
         RandomAccess.FlushToDisk(_file);
         _length += bytes.Length;

@@ -19,6 +19,12 @@ public enum ControlRecordKind : byte
 
     /// <summary>Ids up to and including this one were given out (kept when removed volumes are dropped from the journal).</summary>
     LastVolumeId = 4,
+
+    /// <summary>All volumes and servers that the metadata server <see cref="ControlRecord.Name"/> knew are in this journal.</summary>
+    MetadataListed = 5,
+
+    /// <summary>Something may be missing before this record: every metadata server is to be listed again.</summary>
+    Incomplete = 6,
 }
 
 /// <summary>One fact that the controller must not forget.</summary>

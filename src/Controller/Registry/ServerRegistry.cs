@@ -3,18 +3,30 @@ using EphemeralFs.Rpc.Messages;
 namespace EphemeralFs.Controller.Registry;
 
 /// <summary>The servers that ever registered, with the ids that are theirs for ever. Knows no clock: the time comes with each call.</summary>
-/// <remarks>Not thread-safe; the service has one lock.</remarks>
+/// <remarks>Each role counts its own ids, so that those of storage servers, which files carry, depend on nothing else. Not thread-safe; the service has one lock.</remarks>
 public sealed class ServerRegistry(int aliveTimeoutMs)
 {
     private readonly Dictionary<(ServerRole Role, string Name), Entry> _servers = [];
-    private uint _lastId;
+    private readonly Dictionary<ServerRole, uint> _lastIds = [];
 
     /// <summary>Takes a server from the journal: known, but not heard of yet.</summary>
     public void Restore(uint id, ServerRole role, string name, string endpoint)
     {
         _servers[(role, name)] = new Entry(id, new RegisterRequest(role, name, endpoint, "", 0, [], []), null);
-        _lastId = Math.Max(_lastId, id);
+        _lastIds[role] = Math.Max(_lastIds.GetValueOrDefault(role), id);
     }
+
+    /// <summary>The id of a server, or 0 for one that is not known.</summary>
+    public uint IdOf(ServerRole role, string name) => _servers.TryGetValue((role, name), out var known) ? known.Id : 0;
+
+    /// <summary>The name of the server of a role that has this id, or null.</summary>
+    public string? NameOf(ServerRole role, uint id) => _servers.Where(s => s.Key.Role == role && s.Value.Id == id).Select(s => s.Key.Name).FirstOrDefault();
+
+    /// <summary>The servers of a role.</summary>
+    public IEnumerable<string> Names(ServerRole role) => _servers.Keys.Where(key => key.Role == role).Select(key => key.Name);
+
+    /// <summary>The id that the next new server of a role gets.</summary>
+    public uint NextId(ServerRole role) => _lastIds.GetValueOrDefault(role) + 1;
 
     /// <summary>Takes a heartbeat.</summary>
     /// <param name="request">What the server says of itself.</param>
@@ -25,9 +37,10 @@ public sealed class ServerRegistry(int aliveTimeoutMs)
     {
         var key = (request.Role, request.Name);
         var known = _servers.TryGetValue(key, out var old);
-        var id = known ? old!.Id : ++_lastId;
+        var id = known ? old!.Id : NextId(request.Role);
         changed = !known || old!.Last.Endpoint != request.Endpoint;
         _servers[key] = new Entry(id, request, nowMs);
+        _lastIds[request.Role] = Math.Max(_lastIds.GetValueOrDefault(request.Role), id);
         return id;
     }
 

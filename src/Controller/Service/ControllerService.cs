@@ -8,9 +8,10 @@ using Microsoft.Extensions.Logging;
 namespace EphemeralFs.Controller.Service;
 
 /// <summary>Message → operation. What needs a metadata server is answered later, off the connection's thread.</summary>
-internal sealed class ControllerService(ControllerState state, ControllerOptions options, Func<ServerStatus> self, ILogger logger) : IRpcHandler, IDisposable
+internal sealed partial class ControllerService(ControllerState state, ControllerOptions options, Func<ServerStatus> self, ILogger logger) : IRpcHandler, IDisposable
 {
     private readonly ConcurrentDictionary<string, RpcClient> _metadata = new(StringComparer.Ordinal);
+    private readonly NameLocks _names = new();
 
     /// <summary>Requests answered, by opcode.</summary>
     internal ConcurrentDictionary<Opcode, long> Requests { get; } = [];
@@ -40,10 +41,11 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
                 Later(call, () => RemoveVolumeAsync(request));
                 break;
             case Opcode.GetVolumes when RpcCall.TryRead<GetVolumesRequest>(head, out var request):
-                Later(call, async () => (Status.OK, new GetVolumesReply(await VolumesAsync(request.Name).ConfigureAwait(false))));
+                Later(call, () => GetVolumesAsync(request));
                 break;
             case Opcode.ClusterStatus when RpcCall.TryRead<ClusterStatusRequest>(head, out _):
-                Later(call, async () => (Status.OK, new ClusterStatusReply(View(), await VolumesAsync("").ConfigureAwait(false))));
+                // What there is to tell, also while something is missing: whoever asks wants to see what is wrong.
+                Later(call, async () => new Outcome<ClusterStatusReply>(Status.OK, new(View(), await DescribeAsync(state.Volumes("")).ConfigureAwait(false))));
                 break;
             case Opcode.Register or Opcode.GetView or Opcode.AddVolume or Opcode.ChangeVolume or Opcode.RemoveVolume or Opcode.GetVolumes or Opcode.ClusterStatus:
                 call.Fail(Status.BadRequest);
@@ -72,7 +74,7 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
     /// <summary>All servers, the controller first.</summary>
     internal ServerStatus[] View() => [self(), .. state.View(NowMs)];
 
-    private void Register(in RpcCall call, in RegisterRequest request)
+    private void Register(in RpcCall call, RegisterRequest request)
     {
         if (request.Role is not (ServerRole.Metadata or ServerRole.Storage or ServerRole.Node) || request.Name.Length == 0 || !Endpoint.TryParse(request.Endpoint, out _, out _))
         {
@@ -81,22 +83,31 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
         }
 
         var reply = state.Register(request, NowMs);
-        call.Reply(reply with { Servers = [self(), .. reply.Servers] });
+        if (reply is null || (request.Role == ServerRole.Metadata && !state.IsListed(request.Name, request.StartedNs)))
+        {
+            Later(call, () => RegisterLaterAsync(request));
+        }
+        else
+        {
+            call.Reply(WithSelf(reply.Value));
+        }
     }
 
-    private void Later<T>(RpcCall call, Func<Task<(Status Status, T Reply)>> work)
+    private RegisterReply WithSelf(in RegisterReply reply) => reply with { Servers = [self(), .. reply.Servers] };
+
+    private void Later<T>(RpcCall call, Func<Task<Outcome<T>>> work)
         where T : struct, IWireMessage<T> => _ = Task.Run(async () =>
         {
             try
             {
-                var (status, reply) = await work().ConfigureAwait(false);
+                var (status, reply, error) = await work().ConfigureAwait(false);
                 if (status == Status.OK)
                 {
                     call.Reply(reply);
                 }
                 else
                 {
-                    call.Fail(status);
+                    call.Fail(status, error);
                 }
             }
             catch (Exception e)
@@ -106,96 +117,121 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
             }
         });
 
-    private async Task<(Status Status, VolumeStatus Reply)> AddVolumeAsync(AddVolumeRequest request)
+    private async Task<Outcome<VolumeStatus>> AddVolumeAsync(AddVolumeRequest request)
     {
+        using var held = await _names.LockAsync(request.Name).ConfigureAwait(false);
+        await ListMetadataAsync().ConfigureAwait(false);
         var status = state.AddVolume(request, NowMs, (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick, out var volume);
-        return status == Status.OK ? await MakeAsync(volume!, copy: volume!.SourceId != 0).ConfigureAwait(false) : (status, default);
+        return status == Status.OK ? await MakeAsync(volume!).ConfigureAwait(false) : Failed<VolumeStatus>(status);
     }
 
-    private async Task<(Status Status, VolumeStatus Reply)> ChangeVolumeAsync(ChangeVolumeRequest request)
+    private async Task<Outcome<VolumeStatus>> ChangeVolumeAsync(ChangeVolumeRequest request)
     {
-        var status = state.ChangeVolume(request, out var before, out var volume);
-        if (status != Status.OK)
-        {
-            return (status, default);
-        }
-
-        // One that was written down and not made yet is not to be made as an empty one.
-        status = before!.SourceId == 0 ? Status.OK : (await MakeAsync(before, copy: true).ConfigureAwait(false)).Status;
-        return status is Status.OK or Status.VolumeExists ? await MakeAsync(volume!, copy: false).ConfigureAwait(false) : (status, default);
+        using var held = await _names.LockAsync(request.Name).ConfigureAwait(false);
+        await ListMetadataAsync().ConfigureAwait(false);
+        var status = state.ChangeVolume(request, out var volume);
+        return status == Status.OK ? await MakeAsync(volume!).ConfigureAwait(false) : Failed<VolumeStatus>(status);
     }
 
-    /// <summary>Has the metadata server make a volume that is written down, or give one that it has these limits.</summary>
-    private async Task<(Status Status, VolumeStatus Reply)> MakeAsync(Volume volume, bool copy)
+    /// <summary>Has the metadata server make a volume that is written down, or give one that it has these limits and properties.</summary>
+    private async Task<Outcome<VolumeStatus>> MakeAsync(Volume volume)
     {
         if (Metadata(volume.MetadataServer) is not { } server)
         {
-            return (Status.Unavailable, default);
+            return new(Status.Unavailable, Error: $"metadata server {volume.MetadataServer} has never registered");
         }
 
-        var made = copy
+        var properties = new VolumeProperties(volume.Hints, [.. volume.Labels], volume.CreatedNs);
+        var made = volume.SourceId != 0
             ? await server.CallAsync<CloneVolumeRequest, VolumeStatus>(
-                new(volume.SourceId, volume.Id, volume.Name, volume.LimitBytes, volume.LimitInodes), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false)
+                new(volume.SourceId, volume.Id, volume.Name, volume.LimitBytes, volume.LimitInodes, properties), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false)
             : await server.CallAsync<CreateVolumeRequest, VolumeStatus>(
-                new(volume.Id, volume.Name, volume.LimitBytes, volume.LimitInodes), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
-        if (!made.IsOk)
+                new(volume.Id, volume.Name, volume.LimitBytes, volume.LimitInodes, properties), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
+        if (made.IsOk)
         {
-            logger.LogWarning("volume {Name} was not made by {Server}: {Status}", volume.Name, volume.MetadataServer, made.Status);
-            return (made.Status, default);
+            logger.LogInformation("volume {Name} has id {Id} on {Server}", volume.Name, volume.Id, volume.MetadataServer);
+            return new(Status.OK, Merge(volume, server.Endpoint.Text, made.Value));
         }
 
-        logger.LogInformation("volume {Name} has id {Id} on {Server}", volume.Name, volume.Id, volume.MetadataServer);
-        return (Status.OK, Merge(volume, server.Endpoint.Text, made.Value));
+        logger.LogWarning("volume {Name} with id {Id} was not made by {Server}: {Status}", volume.Name, volume.Id, volume.MetadataServer, made.Status);
+        if (made.Status is Status.VolumeExists)
+        {
+            // That there is such a volume is said from the journal only: this one is not there, and was only written down.
+            state.TakeBack(volume, isTaken: true);
+            return new(Status.Unavailable, Error: $"metadata server {volume.MetadataServer} has another volume of that name or id: try again");
+        }
+
+        if (made.Status is Status.NoSuchVolume || made.Status == Errno.ENOSPC.ToStatus())
+        {
+            // Of copies only: the source is gone, or larger than what is asked for. A copy that exists is not answered so.
+            state.TakeBack(volume, isTaken: false);
+        }
+
+        return new(made.Status, Error: made.Error);
     }
 
-    private async Task<(Status Status, Empty Reply)> RemoveVolumeAsync(RemoveVolumeRequest request)
+    private async Task<Outcome<Empty>> RemoveVolumeAsync(RemoveVolumeRequest request)
     {
-        if (state.Volumes(request.Name) is not [var volume] || request.Name.Length == 0)
+        if (request.Name.Length == 0)
         {
-            return (Status.OK, default);
+            return new(Status.OK);
+        }
+
+        using var held = await _names.LockAsync(request.Name).ConfigureAwait(false);
+        await ListMetadataAsync().ConfigureAwait(false);
+        if (state.Volumes(request.Name) is not [var volume])
+        {
+            return state.Missing() is null ? new(Status.OK) : Failed<Empty>(Status.Unavailable);
         }
 
         if (Metadata(volume.MetadataServer) is not { } server)
         {
-            return (Status.Unavailable, default);
+            return new(Status.Unavailable, Error: $"metadata server {volume.MetadataServer} has never registered");
         }
 
         var gone = await server.CallAsync<DeleteVolumeRequest, Empty>(
-            new(volume.Id, request.Force), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
+            new(volume.Id, volume.Name, request.Force), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
         if (!gone.IsOk)
         {
-            return (gone.Status, default);
+            return new(gone.Status, Error: gone.Error);
         }
 
         state.RemoveVolume(volume.Id);
         logger.LogInformation("volume {Name} (id {Id}) is deleted", volume.Name, volume.Id);
-        return (Status.OK, default);
+        return new(Status.OK);
+    }
+
+    private async Task<Outcome<GetVolumesReply>> GetVolumesAsync(GetVolumesRequest request)
+    {
+        await ListMetadataAsync().ConfigureAwait(false);
+        var volumes = state.Volumes(request.Name);
+
+        // Neither "there is none" nor "these are all" may be said of what is not known.
+        return (request.Name.Length == 0 || volumes.Length == 0) && state.Missing() is not null
+            ? Failed<GetVolumesReply>(Status.Unavailable)
+            : new(Status.OK, new(await DescribeAsync(volumes).ConfigureAwait(false)));
     }
 
     /// <summary>Volumes with their use, where the metadata server tells it; else with zeros.</summary>
-    private async Task<VolumeStatus[]> VolumesAsync(string name)
+    private async Task<VolumeStatus[]> DescribeAsync(Volume[] volumes)
     {
-        var volumes = state.Volumes(name);
         var servers = View().Where(s => s.Role == ServerRole.Metadata).ToDictionary(s => s.Name, StringComparer.Ordinal);
-        var answers = await Task.WhenAll(volumes.Select(v => v.MetadataServer).Distinct(StringComparer.Ordinal).Select(async server =>
+        var answers = await Task.WhenAll(volumes.GroupBy(v => v.MetadataServer, StringComparer.Ordinal).Select(async group =>
         {
             // A dead one is not waited for.
-            if (!servers.TryGetValue(server, out var status) || !status.Alive || Metadata(server) is not { } client)
+            if (!servers.TryGetValue(group.Key, out var status) || !status.Alive || Metadata(group.Key) is not { } client)
             {
-                return (server, Volumes: []);
+                return (Server: group.Key, Volumes: []);
             }
 
-            var wanted = name.Length > 0 ? volumes[0].Id : 0; // a name is that of one volume
-            var listed = await client.CallAsync<ListVolumesRequest, GetVolumesReply>(new(wanted), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
-            if (!listed.IsOk)
-            {
-                logger.LogWarning("metadata server {Server} did not list its volumes: {Status}", server, listed.Status);
-            }
-
-            return (server, Volumes: listed.IsOk ? listed.Value.Volumes : []);
+            var listed = await ListAsync(client, group.Take(2).Count() == 1 ? group.First().Id : 0).ConfigureAwait(false);
+            return (Server: group.Key, Volumes: listed?.Volumes ?? []);
         })).ConfigureAwait(false);
-        var used = answers.SelectMany(a => a.Volumes).ToDictionary(v => v.Id);
-        return [.. volumes.Select(v => Merge(v, servers.TryGetValue(v.MetadataServer, out var s) ? s.Endpoint : "", used.GetValueOrDefault(v.Id)))];
+
+        // By the name too: an id alone may be that of another volume.
+        var used = answers.SelectMany(a => a.Volumes.Select(v => (Key: (a.Server, v.Id, v.Name), Status: v))).ToDictionary(v => v.Key, v => v.Status);
+        return [.. volumes.Select(v => Merge(
+            v, servers.TryGetValue(v.MetadataServer, out var s) ? s.Endpoint : "", used.GetValueOrDefault((v.MetadataServer, v.Id, v.Name))))];
     }
 
     private static VolumeStatus Merge(Volume volume, string endpoint, in VolumeStatus used) => new(
@@ -210,7 +246,12 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
         volume.Hints,
         [.. volume.Labels],
         volume.Source,
-        volume.CreatedNs);
+        volume.CreatedNs,
+        volume.SourceId);
+
+    /// <summary>A failure; what is missing is its reason, if anything is.</summary>
+    private Outcome<T> Failed<T>(Status status)
+        where T : struct => new(status, Error: status == Status.Unavailable ? state.Missing() ?? "" : "");
 
     /// <summary>A client of the metadata server where it is now; null when it never registered.</summary>
     private RpcClient? Metadata(string name)
@@ -220,4 +261,11 @@ internal sealed class ControllerService(ControllerState state, ControllerOptions
             ? _metadata.GetOrAdd(endpoint.Text, static (_, e) => new RpcClient(e), endpoint)
             : null;
     }
+
+    /// <summary>What a request came to.</summary>
+    /// <param name="Status">The outcome.</param>
+    /// <param name="Reply">The reply; counts only on success.</param>
+    /// <param name="Error">One line for people with a failure, or empty.</param>
+    private readonly record struct Outcome<T>(Status Status, T Reply = default, string Error = "")
+        where T : struct;
 }

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging;
 namespace EphemeralFs.Controller.Service;
 
 /// <summary>What the controller knows, and its journal. Thread-safe: one lock over all, held for memory work and a rare append only.</summary>
-public sealed class ControllerState : IDisposable
+public sealed partial class ControllerState : IDisposable
 {
     /// <summary>The journal is rewritten at the start when fewer than this share of its records still count.</summary>
     private const double UsefulShare = 0.5;
@@ -19,18 +19,20 @@ public sealed class ControllerState : IDisposable
     private readonly ServerRegistry _servers;
     private readonly VolumeTable _volumes = new();
     private readonly ControlJournal _journal;
+    private readonly ILogger _logger;
 
-    private ControllerState(ServerRegistry servers, ControlJournal journal)
+    private ControllerState(ServerRegistry servers, ControlJournal journal, ILogger logger)
     {
         _servers = servers;
         _journal = journal;
+        _logger = logger;
     }
 
     /// <summary>Reads the journal of a state directory.</summary>
     public static ControllerState Open(string directory, int aliveTimeoutMs, ILogger logger)
     {
         var journal = ControlJournal.Open(directory);
-        var state = new ControllerState(new ServerRegistry(aliveTimeoutMs), journal);
+        var state = new ControllerState(new ServerRegistry(aliveTimeoutMs), journal, logger);
         foreach (var record in journal.Records)
         {
             state.Apply(record);
@@ -38,7 +40,9 @@ public sealed class ControllerState : IDisposable
 
         if (journal.CutBytes > 0)
         {
-            logger.LogWarning("cut {Bytes} bytes off the journal: a record that was being written when the controller died", journal.CutBytes);
+            // Most likely a record that was being written when the controller died. If it is damage, more is gone than was not acknowledged.
+            logger.LogWarning("cut {Bytes} bytes off the journal, which are no whole record; metadata servers are asked for what it lacks", journal.CutBytes);
+            state.Record(new ControlRecord(ControlRecordKind.Incomplete, 0));
         }
 
         var live = state.LiveRecords();
@@ -53,10 +57,16 @@ public sealed class ControllerState : IDisposable
     }
 
     /// <summary>Takes a heartbeat and gives the id and the view.</summary>
-    public RegisterReply Register(in RegisterRequest request, long nowMs)
+    /// <returns>Null for a storage server that may have an id of which this controller does not know yet (<see cref="Missing"/>): blocks at it would not be found under another one.</returns>
+    public RegisterReply? Register(in RegisterRequest request, long nowMs)
     {
         lock (_lock)
         {
+            if (request.Role == ServerRole.Storage && _servers.IdOf(request.Role, request.Name) == 0 && Missing() is not null)
+            {
+                return null;
+            }
+
             var id = _servers.Heartbeat(request, nowMs, out var changed);
             if (changed)
             {
@@ -89,12 +99,13 @@ public sealed class ControllerState : IDisposable
     /// <summary>Finds the volume or writes a new one down on the least loaded living metadata server.</summary>
     /// <returns>
     /// VolumeExists when there is one with other limits, hints, labels or another source, NoSuchVolume when there is no such source, NoSuchServer when no metadata
-    /// server lives, EINVAL, ENOSPC when ids are used up.
+    /// server lives, EINVAL, ENOSPC when ids are used up; Unavailable while there may be volumes that this controller does not know (<see cref="Missing"/>): the new one
+    /// might get the id of another one.
     /// </returns>
     public Status AddVolume(in AddVolumeRequest request, long nowMs, long timeNs, out Volume? volume)
     {
         volume = null;
-        if (!VolumeName.IsValid(request.Name) || VolumeHints.Parse(request.Hints) is null || !VolumeTable.AreValidLabels(request.Labels ?? []))
+        if (!VolumeName.IsValid(request.Name) || VolumeHints.Parse(request.Hints) is null || !Label.AreFew(request.Labels ?? []))
         {
             return Errno.EINVAL.ToStatus();
         }
@@ -105,6 +116,11 @@ public sealed class ControllerState : IDisposable
             {
                 volume = existing;
                 return existing.IsWhatIsAsked(request) ? Status.OK : Status.VolumeExists;
+            }
+
+            if (Missing() is not null)
+            {
+                return Status.Unavailable;
             }
 
             if (_volumes.LastId >= VolumeTable.MaxId)
@@ -145,10 +161,10 @@ public sealed class ControllerState : IDisposable
     }
 
     /// <summary>Writes down other limits and hints of a volume.</summary>
-    /// <returns>NoSuchVolume, EINVAL.</returns>
-    public Status ChangeVolume(in ChangeVolumeRequest request, out Volume? before, out Volume? volume)
+    /// <returns>NoSuchVolume, or Unavailable while there may be volumes that this controller does not know; EINVAL.</returns>
+    public Status ChangeVolume(in ChangeVolumeRequest request, out Volume? volume)
     {
-        (before, volume) = (null, null);
+        volume = null;
         if (VolumeHints.Parse(request.Hints) is null)
         {
             return Errno.EINVAL.ToStatus();
@@ -158,10 +174,9 @@ public sealed class ControllerState : IDisposable
         {
             if (_volumes.Find(request.Name) is not { } existing)
             {
-                return Status.NoSuchVolume;
+                return Missing() is null ? Status.NoSuchVolume : Status.Unavailable;
             }
 
-            before = existing;
             volume = existing with { LimitBytes = request.LimitBytes, LimitInodes = request.LimitInodes, Hints = request.Hints };
             if (volume != existing)
             {
@@ -172,14 +187,34 @@ public sealed class ControllerState : IDisposable
         }
     }
 
-    /// <summary>Forgets a volume for ever.</summary>
+    /// <summary>Forgets a volume for ever: its metadata server has deleted it.</summary>
     public void RemoveVolume(uint id)
     {
         lock (_lock)
         {
-            if (_volumes.All.Any(v => v.Id == id))
+            _removed.Add(id);
+            if (_volumes.Find(id) is not null)
             {
                 Record(new ControlRecord(ControlRecordKind.VolumeRemoved, id));
+            }
+        }
+    }
+
+    /// <summary>Forgets a volume that its metadata server has refused to make.</summary>
+    /// <param name="volume">The volume.</param>
+    /// <param name="isTaken">Its id or name is that of another volume, of which this controller does not know: it is to look again.</param>
+    public void TakeBack(Volume volume, bool isTaken)
+    {
+        lock (_lock)
+        {
+            if (_volumes.Find(volume.Id)?.Name == volume.Name)
+            {
+                Record(new ControlRecord(ControlRecordKind.VolumeRemoved, volume.Id));
+            }
+
+            if (isTaken)
+            {
+                _listed.Remove(volume.MetadataServer);
             }
         }
     }
@@ -191,10 +226,13 @@ public sealed class ControllerState : IDisposable
         ControlRecordKind.Volume, v.Id, Name: v.Name, Server: v.MetadataServer, LimitBytes: v.LimitBytes, LimitInodes: v.LimitInodes,
         Hints: v.Hints, Labels: [.. v.Labels], Source: v.Source, SourceId: v.SourceId, CreatedNs: v.CreatedNs);
 
-    private void Record(in ControlRecord record)
+    private void Record(params IReadOnlyCollection<ControlRecord> records)
     {
-        _journal.Append(record);
-        Apply(record);
+        _journal.Append(records);
+        foreach (var record in records)
+        {
+            Apply(record);
+        }
     }
 
     private void Apply(in ControlRecord record)
@@ -220,6 +258,12 @@ public sealed class ControllerState : IDisposable
             case ControlRecordKind.LastVolumeId:
                 _volumes.Used(record.Id);
                 break;
+            case ControlRecordKind.MetadataListed:
+                _complete.Add(record.Name);
+                break;
+            case ControlRecordKind.Incomplete:
+                _complete.Clear();
+                break;
             case ControlRecordKind.None:
             default:
                 throw new InvalidDataException($"a record of unknown kind {record.Kind} in the controller's journal: was it written by a newer version?");
@@ -231,5 +275,6 @@ public sealed class ControllerState : IDisposable
         .. _servers.View(0).Select(s => new ControlRecord(ControlRecordKind.Server, s.Id, s.Role, s.Name, s.Endpoint)),
         .. _volumes.All.Select(VolumeRecord),
         new ControlRecord(ControlRecordKind.LastVolumeId, _volumes.LastId),
+        .. _complete.Select(name => new ControlRecord(ControlRecordKind.MetadataListed, 0, Name: name)),
     ];
 }

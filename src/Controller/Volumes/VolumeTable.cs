@@ -1,4 +1,3 @@
-using System.Text;
 using EphemeralFs.Rpc.Messages;
 
 namespace EphemeralFs.Controller.Volumes;
@@ -38,10 +37,8 @@ public sealed class VolumeTable
     /// <summary>Largest id: 24 bits of a block id.</summary>
     public const uint MaxId = (1u << 24) - 1;
 
-    /// <summary>Most bytes of the labels of one volume, keys and values together.</summary>
-    public const int LabelsMaxBytes = 8192;
-
     private readonly SortedDictionary<string, Volume> _volumes = new(StringComparer.Ordinal);
+    private readonly Dictionary<uint, Volume> _byId = [];
 
     /// <summary>The largest id that was ever given out.</summary>
     public uint LastId { get; private set; }
@@ -49,24 +46,24 @@ public sealed class VolumeTable
     /// <summary>By name.</summary>
     public IReadOnlyCollection<Volume> All => _volumes.Values;
 
-    /// <summary>Whether they are few enough to be kept.</summary>
-    public static bool AreValidLabels(IEnumerable<Label> labels) =>
-        labels.Sum(label => Encoding.UTF8.GetByteCount(label.Key) + Encoding.UTF8.GetByteCount(label.Value) + 8) <= LabelsMaxBytes;
-
     /// <summary>The volume of that name, or null.</summary>
     public Volume? Find(string name) => _volumes.GetValueOrDefault(name);
+
+    /// <summary>The volume with that id, or null.</summary>
+    public Volume? Find(uint id) => _byId.GetValueOrDefault(id);
 
     /// <summary>Remembers a volume.</summary>
     public void Add(Volume volume)
     {
         _volumes[volume.Name] = volume;
+        _byId[volume.Id] = volume;
         Used(volume.Id);
     }
 
     /// <summary>Forgets a volume; its id stays used.</summary>
     public void Remove(uint id)
     {
-        if (_volumes.Values.FirstOrDefault(v => v.Id == id) is { } volume)
+        if (_byId.Remove(id, out var volume))
         {
             _volumes.Remove(volume.Name);
         }

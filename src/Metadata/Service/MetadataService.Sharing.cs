@@ -88,7 +88,7 @@ internal sealed partial class MetadataService
     private void CloneVolume(in RpcCall call, in CloneVolumeRequest request)
     {
         var (id, name, sourceId) = (request.Id, request.Name, request.SourceId);
-        if (!IsVolume(id, name) || sourceId == id)
+        if (!IsVolume(id, name, request.Properties) || sourceId == id)
         {
             Fail(call, Status.BadRequest);
             return;
@@ -98,14 +98,14 @@ internal sealed partial class MetadataService
         {
             if (_volumes.GetValueOrDefault(id) is { } volume)
             {
-                var status = volume.Describe();
-                if (volume.Name != name || volume.Source != sourceId || status.LimitBytes != request.LimitBytes || status.LimitInodes != request.LimitInodes)
+                if (volume.Name != name || volume.Source != sourceId)
                 {
                     Fail(call, Status.VolumeExists);
                     return;
                 }
 
-                call.Reply(status);
+                Change(volume, request.LimitBytes, request.LimitInodes, request.Properties);
+                call.Reply(volume.Describe());
                 return;
             }
 
@@ -129,7 +129,7 @@ internal sealed partial class MetadataService
                 return;
             }
 
-            call.Reply(Publish(id, name, sourceId).Describe());
+            call.Reply(Publish(id, new CatalogueEntry(name, Deleted: false, sourceId, source.Name, request.Properties)).Describe());
             _logger.LogInformation("volume {Volume} with id {Id} made as a copy of {Source}", name, id, source.Name);
         }
     }

@@ -14,6 +14,9 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
 {
     private const uint VolumeIdMax = (1 << 24) - 1;
 
+    /// <summary>A page of a list of volumes ends when it has so many bytes: with one volume more, and the servers, it stays below the largest head of a frame.</summary>
+    private const int ListPageBytes = 256 << 10;
+
     /// <summary>Directories of volumes that do not exist yet, or any more.</summary>
     private const string UnfinishedSuffix = ".new";
     private const string UnwantedSuffix = ".old";
@@ -23,6 +26,9 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
     private readonly string _directory;
     private readonly Catalogue _catalogue;
     private readonly Lock _adminLock = new();
+
+    /// <summary>Storage servers that the controller calls otherwise than it did: said once of each. Under the lock of administration.</summary>
+    private readonly HashSet<KnownServer> _disputed = [];
 
     /// <summary>Volumes that are served, by id; replaced whole, so that requests read it without a lock.</summary>
     private volatile Dictionary<uint, VolumeService> _volumes = [];
@@ -46,7 +52,7 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
 
         foreach (var (id, entry) in _catalogue.Volumes.Where(v => !v.Value.Deleted))
         {
-            _volumes.Add(id, Load(id, entry.Name, entry.Source));
+            _volumes.Add(id, Load(id, entry));
         }
 
         foreach (var (id, entry) in _catalogue.Volumes.Where(v => v.Value.Deleted))
@@ -84,6 +90,43 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
         }
 
         Counters.Count(opcode, start);
+    }
+
+    /// <summary>Remembers which servers there are, for a controller that has lost its state: files name storage servers by the ids that it gave them.</summary>
+    public void Remember(IEnumerable<ServerStatus> view)
+    {
+        KnownServer[] told = [.. view.Where(s => s.Role is ServerRole.Storage or ServerRole.Metadata).Select(s => new KnownServer(s.Role, s.Id, s.Name, s.Endpoint))];
+        if (told.All(_catalogue.Servers.Contains))
+        {
+            return;
+        }
+
+        lock (_adminLock)
+        {
+            var known = _catalogue.Servers.ToList();
+            foreach (var server in told)
+            {
+                if (server.Role == ServerRole.Storage && known.Find(k => k.Role == server.Role && (k.Id == server.Id) != (k.Name == server.Name)) is { Id: not 0 } other)
+                {
+                    if (_disputed.Add(server))
+                    {
+                        _logger.LogError(
+                            "the controller says that storage server {Name} has id {Id}, and it said before that {KnownName} has id {KnownId}: blocks may not be found",
+                            server.Name, server.Id, other.Name, other.Id);
+                    }
+
+                    continue;
+                }
+
+                known.RemoveAll(k => k.Role == server.Role && k.Name == server.Name);
+                known.Add(server);
+            }
+
+            if (!known.ToHashSet().SetEquals(_catalogue.Servers))
+            {
+                _catalogue.Keep([.. known]);
+            }
+        }
     }
 
     public void OnDisconnected(RpcPeer peer)
@@ -154,9 +197,7 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
                 DeleteVolume(call, delete);
                 break;
             case Opcode.ListVolumes when RpcCall.TryRead<ListVolumesRequest>(head, out var list):
-                var volumes = list.VolumeId == 0 ? _volumes.Values.OrderBy(v => v.Name, StringComparer.Ordinal)
-                    : _volumes.TryGetValue(list.VolumeId, out var one) ? [one] : Enumerable.Empty<VolumeService>();
-                call.Reply(new GetVolumesReply([.. volumes.Select(v => v.Describe())]));
+                call.Reply(List(list));
                 break;
             case Opcode.CheckBlocks when RpcCall.TryRead<CheckBlocksRequest>(head, out var check):
                 call.Reply(new CheckBlocksReply(FindGarbage(check.BlockIds)));
@@ -196,7 +237,7 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
     private void CreateVolume(in RpcCall call, in CreateVolumeRequest request)
     {
         var (id, name) = (request.Id, request.Name);
-        if (!IsVolume(id, name))
+        if (!IsVolume(id, name, request.Properties))
         {
             Fail(call, Status.BadRequest);
             return;
@@ -221,12 +262,12 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
                     Snapshot.Write(target, state, 1, 1);
                     return Status.OK;
                 });
-                volume = Publish(id, name, source: 0);
+                volume = Publish(id, new CatalogueEntry(name, Deleted: false, Source: 0, SourceName: "", request.Properties));
                 _logger.LogInformation("volume {Volume} created with id {Id}", name, id);
             }
             else
             {
-                volume.SetLimits(request.LimitBytes, request.LimitInodes);
+                Change(volume, request.LimitBytes, request.LimitInodes, request.Properties);
             }
 
             call.Reply(volume.Describe());
@@ -237,7 +278,12 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
     {
         lock (_adminLock)
         {
-            if (_volumes.TryGetValue(request.Id, out var volume))
+            if (_volumes.TryGetValue(request.Id, out var volume) && volume.Name != request.Name)
+            {
+                // A controller that has lost its state, or has an old one, may take another volume for this one. What it asks for is not here.
+                _logger.LogWarning("volume {Asked} is not deleted: its id {Id} is that of {Volume}", request.Name, request.Id, volume.Name);
+            }
+            else if (volume is not null)
             {
                 if (!request.Force && volume.Describe().Sessions > 0)
                 {
@@ -284,10 +330,52 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
         }
     }
 
-    private static bool IsVolume(uint id, string name) => id is > 0 and <= VolumeIdMax && name.Length > 0;
+    private static bool IsVolume(uint id, string name, in VolumeProperties properties) =>
+        id is > 0 and <= VolumeIdMax && name.Length > 0 && Label.AreFew(properties.Labels ?? []);
 
-    private VolumeService Load(uint id, string name, uint source) =>
-        new(DirectoryOf(id), id, name, source, _options, Counters, _logger) { StorageNews = () => StorageNews?.Invoke() };
+    private ListVolumesReply List(in ListVolumesRequest request)
+    {
+        // Not while a volume comes or goes: the highest id is that of all volumes in the list, or above.
+        lock (_adminLock)
+        {
+            if (request.VolumeId != 0)
+            {
+                return new ListVolumesReply(_volumes.TryGetValue(request.VolumeId, out var one) ? [one.Describe()] : [], End: true, _catalogue.HighestId, []);
+            }
+
+            var after = request.After;
+            var page = new List<VolumeStatus>();
+            var written = new WireWriter(new byte[1024]);
+            foreach (var volume in _volumes.Values.Where(v => v.Id > after).OrderBy(v => v.Id))
+            {
+                if (written.Length >= ListPageBytes)
+                {
+                    return Page(end: false);
+                }
+
+                page.Add(volume.Describe());
+                page[^1].Write(ref written);
+            }
+
+            return Page(end: true);
+
+            ListVolumesReply Page(bool end) => new([.. page], end, _catalogue.HighestId, after == 0 ? _catalogue.Servers : []);
+        }
+    }
+
+    /// <summary>Gives a volume other limits, and other things to keep for the controller. Under the lock of administration.</summary>
+    private void Change(VolumeService volume, ulong limitBytes, ulong limitInodes, in VolumeProperties properties)
+    {
+        volume.SetLimits(limitBytes, limitInodes);
+        if (_catalogue.Volumes[volume.Id].Properties != properties)
+        {
+            _catalogue.Keep(volume.Id, properties);
+            volume.Keep(properties);
+        }
+    }
+
+    private VolumeService Load(uint id, CatalogueEntry entry) =>
+        new(DirectoryOf(id), id, entry, _options, Counters, _logger) { StorageNews = () => StorageNews?.Invoke() };
 
     /// <summary>Makes the directory of a new volume, whole or not at all. The catalogue does not name it yet.</summary>
     /// <param name="id">Its id.</param>
@@ -316,13 +404,13 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
     }
 
     /// <summary>A volume whose directory was made comes into being: with the entry in the catalogue.</summary>
-    private VolumeService Publish(uint id, string name, uint source)
+    private VolumeService Publish(uint id, CatalogueEntry entry)
     {
         // Loaded before: a copy that is in the catalogue and does not serve could not say which blocks it needs.
-        var volume = Load(id, name, source);
+        var volume = Load(id, entry);
         try
         {
-            _catalogue.Add(id, name, source);
+            _catalogue.Add(id, entry.Name, entry.Source, entry.SourceName, entry.Properties);
         }
         catch
         {

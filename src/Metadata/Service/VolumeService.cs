@@ -22,6 +22,7 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
 
     private readonly Lock _lock = new();
     private readonly string _directory;
+    private readonly string _sourceName;
     private readonly MetadataOptions _options;
     private readonly ILogger _logger;
     private readonly OperationCounters _counters;
@@ -40,15 +41,18 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
     private VolumeState _state;
     private byte[] _reply = new byte[64 << 10];
     private bool _isBroken;
+    private VolumeProperties _properties;
 
     /// <summary>Loads the volume from its directory.</summary>
     /// <exception cref="DamagedStateException">It cannot be loaded without losing acknowledged operations.</exception>
-    public VolumeService(string directory, uint id, string name, uint source, MetadataOptions options, OperationCounters counters, ILogger logger)
+    public VolumeService(string directory, uint id, CatalogueEntry entry, MetadataOptions options, OperationCounters counters, ILogger logger)
     {
         _directory = directory;
         Id = id;
-        Name = name;
-        Source = source;
+        Name = entry.Name;
+        Source = entry.Source;
+        _sourceName = entry.SourceName;
+        _properties = entry.Properties;
         _options = options;
         _counters = counters;
         _logger = logger;
@@ -328,12 +332,22 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         }
     }
 
+    /// <summary>Others are kept for the controller from now on; the catalogue has them already.</summary>
+    public void Keep(in VolumeProperties properties)
+    {
+        lock (_lock)
+        {
+            _properties = properties;
+        }
+    }
+
     public VolumeStatus Describe()
     {
         lock (_lock)
         {
             return new VolumeStatus(
-                Id, Name, "", _state.LimitBytes, _state.UsedBytes, _state.LimitInodes, _state.UsedInodes, (uint)_state.Sessions.Count);
+                Id, Name, "", _state.LimitBytes, _state.UsedBytes, _state.LimitInodes, _state.UsedInodes, (uint)_state.Sessions.Count,
+                _properties.Hints ?? "", _properties.Labels, _sourceName, _properties.CreatedNs, Source);
         }
     }
 

@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace EphemeralFs.Rpc.Messages;
 
 /// <summary>The roles that register with the controller.</summary>
@@ -78,6 +80,13 @@ public readonly record struct RegisterReply(uint Id, ServerStatus[] Servers, Lab
 public readonly record struct Label(string Key, string Value)
     : IWireMessage<Label>
 {
+    /// <summary>Most bytes of the labels of one volume, keys, values and lengths together.</summary>
+    public const int OfVolumeMaxBytes = 8192;
+
+    /// <summary>Whether they are few enough to be kept with a volume.</summary>
+    public static bool AreFew(IEnumerable<Label> labels) =>
+        labels.Sum(label => Encoding.UTF8.GetByteCount(label.Key) + Encoding.UTF8.GetByteCount(label.Value) + 8) <= OfVolumeMaxBytes;
+
     public void Write(ref WireWriter w)
     {
         w.Text(Key);
@@ -276,7 +285,7 @@ public readonly record struct GetVolumesReply(VolumeStatus[] Volumes)
         w.List(Volumes);
     }
 
-    public static GetVolumesReply Read(ref WireReader r) => new(r.List<VolumeStatus>(68));
+    public static GetVolumesReply Read(ref WireReader r) => new(r.List<VolumeStatus>(VolumeStatus.MinBytes));
 }
 
 /// <summary>A volume.</summary>
@@ -288,10 +297,11 @@ public readonly record struct GetVolumesReply(VolumeStatus[] Volumes)
 /// <param name="LimitInodes">Quota, 0 for none.</param>
 /// <param name="UsedInodes">Inodes.</param>
 /// <param name="Sessions">Open sessions.</param>
-/// <param name="Hints">How it will be used; empty in answers of metadata servers, as what follows.</param>
+/// <param name="Hints">How it will be used.</param>
 /// <param name="Labels">What was given to keep with it.</param>
-/// <param name="Source">The volume whose content it began with.</param>
+/// <param name="Source">The volume whose content it began with; it may be gone.</param>
 /// <param name="CreatedNs">When it was asked for, nanoseconds since the epoch.</param>
+/// <param name="SourceId">The id of the volume whose content it began with; 0 for none.</param>
 public readonly record struct VolumeStatus(
     uint Id,
     string Name,
@@ -304,9 +314,13 @@ public readonly record struct VolumeStatus(
     string Hints = "",
     Label[]? Labels = null,
     string Source = "",
-    long CreatedNs = 0)
+    long CreatedNs = 0,
+    uint SourceId = 0)
     : IWireMessage<VolumeStatus>
 {
+    /// <summary>Smallest size on the wire, for the bounds of lists.</summary>
+    public const int MinBytes = 72;
+
     public void Write(ref WireWriter w)
     {
         w.U32(Id);
@@ -321,6 +335,7 @@ public readonly record struct VolumeStatus(
         w.List(Labels ?? []);
         w.Text(Source);
         w.I64(CreatedNs);
+        w.U32(SourceId);
     }
 
     public static VolumeStatus Read(ref WireReader r) => new(
@@ -335,15 +350,42 @@ public readonly record struct VolumeStatus(
         r.Text(255),
         r.List<Label>(8),
         r.Text(255),
-        r.I64());
+        r.I64(),
+        r.U32());
 }
 
-/// <summary>Controller to metadata server: make the namespace of a volume. Repeating it is success.</summary>
+/// <summary>What the controller knows of a volume beyond its limits. The metadata server keeps it with the volume and does not look at it.</summary>
+/// <param name="Hints">How it will be used.</param>
+/// <param name="Labels">Kept for whoever made it; null for none.</param>
+/// <param name="CreatedNs">When it was asked for, nanoseconds since the epoch.</param>
+public readonly record struct VolumeProperties(string Hints, Label[]? Labels, long CreatedNs)
+    : IWireMessage<VolumeProperties>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.Text(Hints ?? "");
+        w.List(Labels ?? []);
+        w.I64(CreatedNs);
+    }
+
+    public static VolumeProperties Read(ref WireReader r) => new(r.Text(255), r.List<Label>(8), r.I64());
+
+    /// <inheritdoc/>
+    public bool Equals(VolumeProperties other) =>
+        (Hints ?? "", CreatedNs) == (other.Hints ?? "", other.CreatedNs) && (Labels ?? []).AsSpan().SequenceEqual(other.Labels ?? []);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(Hints ?? "", CreatedNs, Labels?.Length ?? 0);
+}
+
+/// <summary>Controller to metadata server: make the namespace of a volume. One that is there gets these limits and properties. VolumeExists when the id is, or was,
+/// that of another name, or the name has another id.</summary>
 /// <param name="Id">Volume id, never reused.</param>
 /// <param name="Name">Its name.</param>
 /// <param name="LimitBytes">Quota, 0 for none.</param>
 /// <param name="LimitInodes">Quota, 0 for none.</param>
-public readonly record struct CreateVolumeRequest(uint Id, string Name, ulong LimitBytes, ulong LimitInodes)
+/// <param name="Properties">Kept with it.</param>
+public readonly record struct CreateVolumeRequest(uint Id, string Name, ulong LimitBytes, ulong LimitInodes, VolumeProperties Properties = default)
     : IRequest<CreateVolumeRequest, VolumeStatus>
 {
     public static Opcode Opcode => Opcode.CreateVolume;
@@ -354,19 +396,22 @@ public readonly record struct CreateVolumeRequest(uint Id, string Name, ulong Li
         w.Text(Name);
         w.U64(LimitBytes);
         w.U64(LimitInodes);
+        Properties.Write(ref w);
     }
 
-    public static CreateVolumeRequest Read(ref WireReader r) => new(r.U32(), r.Text(255), r.U64(), r.U64());
+    public static CreateVolumeRequest Read(ref WireReader r) => new(r.U32(), r.Text(255), r.U64(), r.U64(), VolumeProperties.Read(ref r));
 }
 
 /// <summary>Controller to metadata server: make a volume with the names and files that another one has at one instant. Both refer to the same blocks;
-/// no bytes move. Repeating it is success, VolumeExists with anything else; NoSuchVolume without the source; ENOSPC when the quota is smaller than what is copied.</summary>
+/// no bytes move. A copy that is there gets these limits and properties. VolumeExists as for <see cref="CreateVolumeRequest"/> and when it is a copy of another volume;
+/// NoSuchVolume without the source; ENOSPC when the quota is smaller than what is copied.</summary>
 /// <param name="SourceId">The volume that is copied; it may be in use.</param>
 /// <param name="Id">Volume id of the copy, never reused.</param>
 /// <param name="Name">Its name.</param>
 /// <param name="LimitBytes">Its quota, 0 for none.</param>
 /// <param name="LimitInodes">Its quota, 0 for none.</param>
-public readonly record struct CloneVolumeRequest(uint SourceId, uint Id, string Name, ulong LimitBytes, ulong LimitInodes)
+/// <param name="Properties">Kept with it.</param>
+public readonly record struct CloneVolumeRequest(uint SourceId, uint Id, string Name, ulong LimitBytes, ulong LimitInodes, VolumeProperties Properties = default)
     : IRequest<CloneVolumeRequest, VolumeStatus>
 {
     public static Opcode Opcode => Opcode.CloneVolume;
@@ -378,15 +423,18 @@ public readonly record struct CloneVolumeRequest(uint SourceId, uint Id, string 
         w.Text(Name);
         w.U64(LimitBytes);
         w.U64(LimitInodes);
+        Properties.Write(ref w);
     }
 
-    public static CloneVolumeRequest Read(ref WireReader r) => new(r.U32(), r.U32(), r.Text(255), r.U64(), r.U64());
+    public static CloneVolumeRequest Read(ref WireReader r) => new(r.U32(), r.U32(), r.Text(255), r.U64(), r.U64(), VolumeProperties.Read(ref r));
 }
 
-/// <summary>Controller to metadata server: drop a namespace. An unknown one is success; VolumeBusy while sessions are open, unless forced.</summary>
+/// <summary>Controller to metadata server: drop a namespace. Success without doing anything when no volume has both this id and this name; VolumeBusy while sessions
+/// are open, unless forced.</summary>
 /// <param name="Id">Volume id.</param>
+/// <param name="Name">Its name: an id alone may be another one's, when whoever asks has lost what it knew.</param>
 /// <param name="Force">Fence the sessions first.</param>
-public readonly record struct DeleteVolumeRequest(uint Id, bool Force)
+public readonly record struct DeleteVolumeRequest(uint Id, string Name, bool Force)
     : IRequest<DeleteVolumeRequest, Empty>
 {
     public static Opcode Opcode => Opcode.DeleteVolume;
@@ -394,22 +442,70 @@ public readonly record struct DeleteVolumeRequest(uint Id, bool Force)
     public void Write(ref WireWriter w)
     {
         w.U32(Id);
+        w.Text(Name);
         w.Bool(Force);
     }
 
-    public static DeleteVolumeRequest Read(ref WireReader r) => new(r.U32(), r.Bool());
+    public static DeleteVolumeRequest Read(ref WireReader r) => new(r.U32(), r.Text(255), r.Bool());
 }
 
 /// <summary>Volumes of a metadata server.</summary>
 /// <param name="VolumeId">Only this one, if it is there; 0: all.</param>
-public readonly record struct ListVolumesRequest(uint VolumeId)
-    : IRequest<ListVolumesRequest, GetVolumesReply>
+/// <param name="After">With 0: those with ids above this one.</param>
+public readonly record struct ListVolumesRequest(uint VolumeId, uint After = 0)
+    : IRequest<ListVolumesRequest, ListVolumesReply>
 {
     public static Opcode Opcode => Opcode.ListVolumes;
 
-    public void Write(ref WireWriter w) => w.U32(VolumeId);
+    public void Write(ref WireWriter w)
+    {
+        w.U32(VolumeId);
+        w.U32(After);
+    }
 
-    public static ListVolumesRequest Read(ref WireReader r) => new(r.U32());
+    public static ListVolumesRequest Read(ref WireReader r) => new(r.U32(), r.U32());
+}
+
+/// <summary>Volumes of a metadata server, and what else a controller has to know that has forgotten everything.</summary>
+/// <param name="Volumes">In ascending order of their ids.</param>
+/// <param name="End">Whether there are no more.</param>
+/// <param name="HighestId">The highest id of any volume that was ever here: not to be given to another one.</param>
+/// <param name="Servers">The storage servers, by whose ids files name them, and metadata servers of which it has ever heard. Only on the first page of all volumes.</param>
+public readonly record struct ListVolumesReply(VolumeStatus[] Volumes, bool End, uint HighestId, KnownServer[] Servers)
+    : IWireMessage<ListVolumesReply>
+{
+    public void Write(ref WireWriter w)
+    {
+        w.List(Volumes);
+        w.Bool(End);
+        w.U32(HighestId);
+        w.List(Servers);
+    }
+
+    public static ListVolumesReply Read(ref WireReader r) =>
+        new(r.List<VolumeStatus>(VolumeStatus.MinBytes), r.Bool(), r.U32(), r.List<KnownServer>(KnownServer.MinBytes));
+}
+
+/// <summary>A server of which a metadata server has heard from the controller.</summary>
+/// <param name="Role">Storage or Metadata.</param>
+/// <param name="Id">Its id.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="Endpoint">Where it was last.</param>
+public readonly record struct KnownServer(ServerRole Role, uint Id, string Name, string Endpoint)
+    : IWireMessage<KnownServer>
+{
+    /// <summary>Smallest size on the wire, for the bounds of lists.</summary>
+    public const int MinBytes = 13;
+
+    public void Write(ref WireWriter w)
+    {
+        w.U8((byte)Role);
+        w.U32(Id);
+        w.Text(Name);
+        w.Text(Endpoint);
+    }
+
+    public static KnownServer Read(ref WireReader r) => new((ServerRole)r.U8(), r.U32(), r.Text(255), r.Text(255));
 }
 
 /// <summary>Storage server to metadata server: which of these blocks does nobody need?</summary>
@@ -465,5 +561,5 @@ public readonly record struct ClusterStatusReply(ServerStatus[] Servers, VolumeS
         w.List(Volumes);
     }
 
-    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(46), r.List<VolumeStatus>(68));
+    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(46), r.List<VolumeStatus>(VolumeStatus.MinBytes));
 }

@@ -180,7 +180,7 @@ public class SessionEndTests
         var reopened = new TaskCompletionSource<Status>();
         a.Volume.Session.Reopened += status => reopened.TrySetResult(status);
         using var admin = new RpcClient(cluster.MetadataEndpoint);
-        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(1, Force: true))).Status);
+        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(1, "v", Force: true))).Status);
         Assert.Equal(Status.OK, (await admin.CallAsync<CreateVolumeRequest, VolumeStatus>(new(2, "v", 0, 0))).Status);
         Assert.NotEqual(Status.OK, (await Lookup(a, "f")).Status);
         Assert.Equal(Status.NoSuchVolume, await reopened.Task.WaitAsync(Patience));

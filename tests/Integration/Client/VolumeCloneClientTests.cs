@@ -33,7 +33,7 @@ public sealed class VolumeCloneClientTests : IDisposable
 
         var all = await BlocksAsync();
         Assert.True(all.Length >= 6);
-        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(1, true))).Status);
+        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(1, "v", true))).Status);
         using (var node = _cluster.NewNode("second", volume: "copy"))
         {
             // What was written after the copy was made is nobody's.
@@ -55,7 +55,7 @@ public sealed class VolumeCloneClientTests : IDisposable
             Assert.Equal(old, await ReadAsync(node, "large", old.Length));
         }
 
-        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, true))).Status);
+        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, "copy", true))).Status);
         await UntilAsync(async () => (await BlocksAsync()).Length == 0);
     }
 

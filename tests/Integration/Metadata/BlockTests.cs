@@ -58,16 +58,16 @@ public class BlockTests : MetadataFixture
         await admin.CallAsync<CreateVolumeRequest, VolumeStatus>(new(2, "second", 0, 0));
         await admin.CallAsync<CreateVolumeRequest, VolumeStatus>(new(9, "third", 0, 0));
         using var node = await TestNode.OpenAsync(Host.Endpoint, "second");
-        Assert.Equal(Status.VolumeBusy, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, false))).Status);
-        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, true))).Status);
+        Assert.Equal(Status.VolumeBusy, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, "second", false))).Status);
+        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, "second", true))).Status);
         Assert.Equal(Status.UnknownSession, (await node.ReadAsync<StatFsRequest, StatFsReply>(default)).Status);
-        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, true))).Status);
+        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(2, "second", true))).Status);
         Restart();
         Host.UpdateServers([storage.Status(1)]);
         await UntilAsync(() => storage.DroppedVolumes.Contains(2U), "the volume is dropped");
-        Assert.Equal(["third", "tmp"], (await admin.CallAsync<ListVolumesRequest, GetVolumesReply>(default)).Value.Volumes.Select(v => v.Name));
-        Assert.Equal(["third"], (await admin.CallAsync<ListVolumesRequest, GetVolumesReply>(new(9))).Value.Volumes.Select(v => v.Name));
-        Assert.Empty((await admin.CallAsync<ListVolumesRequest, GetVolumesReply>(new(2))).Value.Volumes);
+        Assert.Equal(["tmp", "third"], (await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(default)).Value.Volumes.Select(v => v.Name));
+        Assert.Equal(["third"], (await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new(9))).Value.Volumes.Select(v => v.Name));
+        Assert.Empty((await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new(2))).Value.Volumes);
     }
 
     [Fact]
@@ -125,7 +125,7 @@ public class BlockTests : MetadataFixture
         Assert.Equal(Status.BadRequest, await CreateAsync(0, "zero", 100));
         Assert.Equal(Status.BadRequest, await CreateAsync(1 << 24, "large", 100));
         Restart();
-        var list = await admin.CallAsync<ListVolumesRequest, GetVolumesReply>(default);
+        var list = await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(default);
         Assert.Equal(Status.OK, list.Status);
         var volume = Assert.Single(list.Value.Volumes);
         Assert.Equal(("tmp", 100UL, 1U), (volume.Name, volume.LimitBytes, volume.Id));

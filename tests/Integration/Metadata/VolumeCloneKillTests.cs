@@ -56,31 +56,31 @@ public sealed class VolumeCloneKillTests : IDisposable
         await VolumeCloneTests.UnlinkAsync(b, "g");
         var h = await WriteAsync(b, "h");
         await CopyAsync(admin, 2, 3, "c");
-        await DeleteAsync(admin, 1);
+        await DeleteAsync(admin, 1, "a");
         await StoredAsync("what only the first volume had is deleted", f, h);
-        await DeleteAsync(admin, 2);
+        await DeleteAsync(admin, 2, "b");
         var c = await OpenAsync("c");
         Assert.Equal([f, h], (await BlocksAsync(c)).Order());
         Assert.Equal([f, h], _storage.Blocks);
         await VolumeCloneTests.UnlinkAsync(c, "f");
         await StoredAsync("the last reference to a block of a deleted volume is gone", h);
-        await DeleteAsync(admin, 3);
+        await DeleteAsync(admin, 3, "c");
         await StoredAsync("nothing is left");
         await UntilAsync(() => _storage.DroppedVolumes.Distinct().Count() == 3, "all volumes are dropped");
-        Assert.Empty((await admin.CallAsync<ListVolumesRequest, GetVolumesReply>(default)).Value.Volumes);
+        Assert.Empty((await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(default)).Value.Volumes);
         await UntilAsync(() => Directory.GetDirectories(Path.GetDirectoryName(_server.VolumeDirectory)!).Length == 0, "no directory is left");
     }
 
     private static async Task CopyAsync(RpcClient admin, uint source, uint id, string name)
     {
         Assert.Equal(Status.OK, (await admin.CallAsync<CloneVolumeRequest, VolumeStatus>(new(source, id, name, 0, 0))).Status);
-        Assert.Contains(id, (await admin.CallAsync<ListVolumesRequest, GetVolumesReply>(default)).Value.Volumes.Select(v => v.Id));
+        Assert.Contains(id, (await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(default)).Value.Volumes.Select(v => v.Id));
     }
 
-    private static async Task DeleteAsync(RpcClient admin, uint id)
+    private static async Task DeleteAsync(RpcClient admin, uint id, string name)
     {
-        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(id, true))).Status);
-        Assert.DoesNotContain(id, (await admin.CallAsync<ListVolumesRequest, GetVolumesReply>(default)).Value.Volumes.Select(v => v.Id));
+        Assert.Equal(Status.OK, (await admin.CallAsync<DeleteVolumeRequest, Empty>(new(id, name, true))).Status);
+        Assert.DoesNotContain(id, (await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(default)).Value.Volumes.Select(v => v.Id));
     }
 
     private async Task<TestNode> OpenAsync(string volume)

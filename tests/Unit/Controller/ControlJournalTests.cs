@@ -22,10 +22,8 @@ public sealed class ControlJournalTests : IDisposable
         ];
         using (var journal = ControlJournal.Open(_directory))
         {
-            foreach (var record in records)
-            {
-                journal.Append(record);
-            }
+            journal.Append(records[0]);
+            journal.Append(records[1..]);
         }
 
         using var again = ControlJournal.Open(_directory);

@@ -18,28 +18,28 @@ public sealed class ControllerStateTests : IDisposable
         uint storage, metadata;
         using (var state = Open())
         {
-            storage = state.Register(Server(ServerRole.Storage, "a"), 0).Id;
-            metadata = state.Register(Server(ServerRole.Metadata, "a"), 0).Id;
-            Assert.Equal(storage, state.Register(Server(ServerRole.Storage, "a", "unix:/elsewhere"), 10).Id);
+            metadata = Serve(state, "a");
+            storage = Id(state, ServerRole.Storage, "a");
+            Assert.Equal(storage, Id(state, ServerRole.Storage, "a", "unix:/elsewhere"));
         }
 
         using var again = Open();
-        Assert.NotEqual(storage, metadata);
         var known = again.View(0).Single(s => s.Role == ServerRole.Storage);
         Assert.Equal((storage, "unix:/elsewhere", false), (known.Id, known.Endpoint, known.Alive));
-        Assert.Equal(metadata, again.Register(Server(ServerRole.Metadata, "a"), 0).Id);
-        Assert.Equal(3u, again.Register(Server(ServerRole.Node, "b"), 0).Id);
+        Assert.Equal(metadata, Id(again, ServerRole.Metadata, "a"));
+        Assert.Equal(2u, Id(again, ServerRole.Storage, "b"));
+        Assert.Equal(1u, Id(again, ServerRole.Node, "b"));
     }
 
     [Fact]
     public void A_silent_server_is_not_alive()
     {
         using var state = Open();
-        state.Register(Server(ServerRole.Storage, "a"), 1000);
+        state.Register(Server(ServerRole.Node, "a"), 1000);
         Assert.True(state.View(5999).Single().Alive);
         Assert.Equal(4999u, state.View(5999).Single().LastSeenMs);
         Assert.False(state.View(6000).Single().Alive);
-        state.Register(Server(ServerRole.Storage, "a"), 7000);
+        state.Register(Server(ServerRole.Node, "a"), 7000);
         Assert.True(state.View(7000).Single().Alive);
     }
 
@@ -47,8 +47,8 @@ public sealed class ControllerStateTests : IDisposable
     public void A_volume_needs_a_living_metadata_server()
     {
         using var state = Open();
-        Assert.Equal(Status.NoSuchServer, state.AddVolume(new("tmp", 0, 0), 0, 0, out _));
-        state.Register(Server(ServerRole.Metadata, "m"), 0);
+        Assert.Equal(Status.Unavailable, state.AddVolume(new("tmp", 0, 0), 0, 0, out _));
+        Serve(state, "m");
         Assert.Equal(Status.NoSuchServer, state.AddVolume(new("tmp", 0, 0), 5000, 0, out _));
         Assert.Equal(Status.OK, state.AddVolume(new("tmp", 0, 0), 4999, 0, out var volume));
         Assert.Equal("m", volume!.MetadataServer);
@@ -58,8 +58,8 @@ public sealed class ControllerStateTests : IDisposable
     public void Volumes_are_dealt_out_evenly()
     {
         using var state = Open();
-        state.Register(Server(ServerRole.Metadata, "m"), 0);
-        state.Register(Server(ServerRole.Metadata, "n"), 0);
+        Serve(state, "m");
+        Serve(state, "n");
         var homes = Enumerable.Range(0, 6).Select(i => Add(state, $"v{i}").MetadataServer).ToArray();
         Assert.Equal(3, homes.Count(h => h == "m"));
         Assert.Equal(3, homes.Count(h => h == "n"));
@@ -69,7 +69,7 @@ public sealed class ControllerStateTests : IDisposable
     public void Repeating_is_success_only_with_the_same_limits()
     {
         using var state = Open();
-        state.Register(Server(ServerRole.Metadata, "m"), 0);
+        Serve(state, "m");
         Assert.Equal(Status.OK, state.AddVolume(new("v", 10, 20), 0, 0, out var first));
         Assert.Equal(Status.OK, state.AddVolume(new("v", 10, 20), 0, 0, out var second));
         Assert.Equal(first, second);
@@ -84,7 +84,7 @@ public sealed class ControllerStateTests : IDisposable
         for (var round = 0; round < 5; round++)
         {
             using var state = Open();
-            state.Register(Server(ServerRole.Metadata, "m"), 0);
+            Serve(state, "m");
             for (var i = 0; i < 3; i++)
             {
                 var volume = Add(state, "same");
@@ -101,7 +101,7 @@ public sealed class ControllerStateTests : IDisposable
         uint last = 0;
         using (var state = Open())
         {
-            state.Register(Server(ServerRole.Metadata, "m"), 0);
+            Serve(state, "m");
             Add(state, "stays");
             for (var i = 0; i < 300; i++)
             {
@@ -114,7 +114,7 @@ public sealed class ControllerStateTests : IDisposable
         using (var again = Open())
         {
             Assert.Equal(["stays"], again.Volumes("").Select(v => v.Name));
-            again.Register(Server(ServerRole.Metadata, "m"), 0);
+            Serve(again, "m");
             Assert.Equal(last + 1, Add(again, "next").Id);
         }
 
@@ -132,7 +132,7 @@ public sealed class ControllerStateTests : IDisposable
     public void Bad_names_are_refused(string name)
     {
         using var state = Open();
-        state.Register(Server(ServerRole.Metadata, "m"), 0);
+        Serve(state, "m");
         Assert.Equal(Errno.EINVAL.ToStatus(), state.AddVolume(new(name, 0, 0), 0, 0, out _));
     }
 
@@ -143,6 +143,139 @@ public sealed class ControllerStateTests : IDisposable
         Assert.False(VolumeName.IsValid(new string('a', 64)));
     }
 
+    [Fact]
+    public void Nothing_new_is_numbered_and_nothing_is_denied_before_every_known_metadata_server_was_listed()
+    {
+        using var state = Open();
+        Assert.Equal("no metadata server has registered yet", state.Missing());
+        Assert.Null(state.Register(Server(ServerRole.Storage, "s"), 0));
+        Assert.NotNull(state.Register(Server(ServerRole.Node, "n"), 0));
+        Id(state, ServerRole.Metadata, "m");
+        Assert.Contains("metadata server m", state.Missing(), StringComparison.Ordinal);
+        Assert.Null(state.Register(Server(ServerRole.Storage, "s"), 0));
+        Assert.Equal(Status.Unavailable, state.ChangeVolume(new("v", 0, 0, ""), out _));
+
+        // It knows of another one.
+        List(state, "m", 0, [], new KnownServer(ServerRole.Metadata, 8, "n", "unix:/n"), new KnownServer(ServerRole.Metadata, 4, "m", "unix:/m"));
+        Assert.EndsWith("metadata server n", state.Missing(), StringComparison.Ordinal);
+        Assert.Equal(Status.Unavailable, state.AddVolume(new("v", 0, 0), 0, 0, out _));
+        Serve(state, "n");
+        Assert.Null(state.Missing());
+        Assert.Equal(Status.NoSuchVolume, state.ChangeVolume(new("v", 0, 0, ""), out _));
+        Assert.Equal(1u, Id(state, ServerRole.Storage, "s"));
+    }
+
+    [Fact]
+    public void What_a_metadata_server_has_and_the_journal_has_not_is_written_down()
+    {
+        var known = Listed(7, "old", hints: "tier=ssd", labels: [new Label("a", "1"), new Label("b", "2")], source: "gone", sourceId: 3);
+        using (var state = Open())
+        {
+            Id(state, ServerRole.Metadata, "m");
+            List(state, "m", 9, [known], new KnownServer(ServerRole.Storage, 5, "s5", "unix:/s5"), new KnownServer(ServerRole.Storage, 2, "s2", "unix:/s2"));
+        }
+
+        using var again = Open();
+        Assert.Null(again.Missing());
+        var volume = Assert.Single(again.Volumes("old"));
+        Assert.Equal((7u, "m", 100UL, 10UL, "tier=ssd", "gone", 3u, 1234L),
+            (volume.Id, volume.MetadataServer, volume.LimitBytes, volume.LimitInodes, volume.Hints, volume.Source, volume.SourceId, volume.CreatedNs));
+        Assert.Equal(known.Labels, volume.Labels);
+        Id(again, ServerRole.Metadata, "m");
+        Assert.Equal(10u, Add(again, "new").Id);
+        Assert.Equal((2u, 5u, 6u), (Id(again, ServerRole.Storage, "s2"), Id(again, ServerRole.Storage, "s5"), Id(again, ServerRole.Storage, "s6")));
+    }
+
+    [Fact]
+    public void Where_a_metadata_server_contradicts_the_journal_the_journal_counts()
+    {
+        using var state = Open();
+        Serve(state, "m");
+        Serve(state, "n");
+        Assert.Equal(1u, Id(state, ServerRole.Storage, "s"));
+        var (kept, other) = (Add(state, "a"), Add(state, "b"));
+        List(state, "m", 3, [Listed(kept.Id, "a", hints: "tier=hdd"), Listed(3, "b"), Listed(other.Id, "c")], new KnownServer(ServerRole.Storage, 2, "s", ""), new KnownServer(ServerRole.Storage, 1, "t", ""));
+        List(state, "n", 3, [Listed(kept.Id, "a")]);
+        Assert.Equal([kept, other], state.Volumes(""));
+        Assert.Equal(1u, Id(state, ServerRole.Storage, "s"));
+        Assert.Equal(2u, Id(state, ServerRole.Storage, "t"));
+        Assert.Equal(4u, Add(state, "d").Id);
+    }
+
+    [Fact]
+    public void A_list_that_was_on_its_way_brings_no_deleted_volume_back()
+    {
+        using var state = Open();
+        Serve(state, "m");
+        var volume = Add(state, "v");
+        state.RemoveVolume(volume.Id);
+        List(state, "m", volume.Id, [Listed(volume.Id, "v")]);
+        Assert.Empty(state.Volumes(""));
+    }
+
+    [Fact]
+    public void A_volume_that_was_refused_is_forgotten_and_the_one_in_its_way_is_asked_for()
+    {
+        using var state = Open();
+        Serve(state, "m");
+        var refused = Add(state, "v");
+        Assert.Empty(state.Unlisted(0));
+        state.TakeBack(refused, isTaken: true);
+        Assert.Empty(state.Volumes(""));
+        Assert.Equal(["m"], state.Unlisted(0).Select(s => s.Name));
+        List(state, "m", refused.Id, [Listed(refused.Id, "other")]);
+        Assert.Equal(["other"], state.Volumes("").Select(v => v.Name));
+        Assert.Equal(refused.Id + 1, Add(state, "v").Id);
+    }
+
+    [Fact]
+    public void A_new_life_of_either_side_is_listed_and_a_dead_server_holds_up_nobody_whose_journal_is_whole()
+    {
+        using (var state = Open())
+        {
+            Serve(state, "m");
+            Serve(state, "n");
+            Assert.Empty(state.Unlisted(0));
+            state.Register(Server(ServerRole.Metadata, "m") with { StartedNs = 2 }, 0);
+            Assert.Equal(["m"], state.Unlisted(0).Select(s => s.Name));
+            Assert.Null(state.Missing());
+        }
+
+        using var again = Open();
+        Assert.Null(again.Missing());
+        Id(again, ServerRole.Metadata, "m");
+        Assert.Equal(["m"], again.Unlisted(0).Select(s => s.Name));
+        Assert.Empty(again.Unlisted(5000));
+        Add(again, "v");
+    }
+
+    [Fact]
+    public void A_journal_that_was_cut_is_taken_for_incomplete_until_everything_was_listed_again()
+    {
+        using (var state = Open())
+        {
+            Serve(state, "m");
+            Add(state, "v");
+        }
+
+        using (var file = new FileStream(Path.Combine(_directory, "controller.journal"), System.IO.FileMode.Open))
+        {
+            file.SetLength(file.Length - 1);
+        }
+
+        for (var start = 0; start < 2; start++)
+        {
+            using var cut = Open();
+            Assert.NotNull(cut.Missing());
+        }
+
+        using var again = Open();
+        Id(again, ServerRole.Metadata, "m");
+        List(again, "m", 1, [Listed(1, "v")]);
+        Assert.Null(again.Missing());
+        Assert.Equal(1u, Assert.Single(again.Volumes("v")).Id);
+    }
+
     private ControllerState Open() => ControllerState.Open(_directory, 5000, NullLogger.Instance);
 
     private static Volume Add(ControllerState state, string name)
@@ -150,6 +283,22 @@ public sealed class ControllerStateTests : IDisposable
         Assert.Equal(Status.OK, state.AddVolume(new(name, 0, 0), 0, 0, out var volume));
         return volume!;
     }
+
+    /// <summary>A metadata server registers and has been listed: it has nothing.</summary>
+    private static uint Serve(ControllerState state, string name)
+    {
+        var id = Id(state, ServerRole.Metadata, name);
+        List(state, name, 0, []);
+        return id;
+    }
+
+    private static void List(ControllerState state, string name, uint highestId, VolumeStatus[] volumes, params KnownServer[] servers) =>
+        state.Adopt(state.View(0).Single(s => s.Role == ServerRole.Metadata && s.Name == name), volumes, highestId, servers);
+
+    private static VolumeStatus Listed(uint id, string name, string hints = "", Label[]? labels = null, string source = "", uint sourceId = 0) =>
+        new(id, name, "", 100, 50, 10, 5, 1, hints, labels, source, 1234, sourceId);
+
+    private static uint Id(ControllerState state, ServerRole role, string name, string endpoint = "unix:/run/x.sock") => state.Register(Server(role, name, endpoint), 0)!.Value.Id;
 
     private static RegisterRequest Server(ServerRole role, string name, string endpoint = "unix:/run/x.sock") => new(role, name, endpoint, "", 1, [], []);
 }

@@ -10,6 +10,8 @@ public sealed class ListBoundsTests
     public void TheSmallestElementsOfEveryListAreRead()
     {
         RoundTrip(new GetVolumesReply([new VolumeStatus(1, "", "", 0, 0, 0, 0, 0)]));
+        RoundTrip(new ListVolumesReply([new VolumeStatus(1, "", "", 0, 0, 0, 0, 0)], true, 1, []));
+        RoundTrip(new ListVolumesReply([], true, 1, [new KnownServer(ServerRole.Storage, 1, "", "")]));
         RoundTrip(new GetViewReply([new ServerStatus(ServerRole.Node, 1, "", "", "", 0, true, 0, [], [])]));
         RoundTrip(new StorageStatusReply([new TierStatus(default, 0, 0, 0, true, "")]));
         RoundTrip(new NodeStatusReply("", 0, [new MountStatus("", "", 0, "")]));
