@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using EphemeralFs.Controller.Volumes;
 using EphemeralFs.Core;
+using EphemeralFs.Hosting;
 using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
 using Microsoft.Extensions.Logging;
@@ -11,7 +12,7 @@ namespace EphemeralFs.Controller.Service;
 internal sealed partial class ControllerService(ControllerState state, ControllerOptions options, Func<ServerStatus> self, ILogger logger) : IRpcHandler, IDisposable
 {
     private readonly ConcurrentDictionary<string, RpcClient> _metadata = new(StringComparer.Ordinal);
-    private readonly NameLocks _names = new();
+    private readonly NamedLocks _names = new();
 
     /// <summary>Requests answered, by opcode.</summary>
     internal ConcurrentDictionary<Opcode, long> Requests { get; } = [];

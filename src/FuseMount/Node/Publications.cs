@@ -1,5 +1,6 @@
 using EphemeralFs.Core;
 using EphemeralFs.FuseMount.Mounting;
+using EphemeralFs.Hosting;
 using EphemeralFs.Interop;
 using EphemeralFs.Rpc.Messages;
 using Microsoft.Extensions.Logging;

@@ -1,7 +1,7 @@
-namespace EphemeralFs.FuseMount.Node;
+namespace EphemeralFs.Hosting;
 
 /// <summary>One at a time for each name: who waits long for one name holds up nobody with another.</summary>
-internal sealed class NamedLocks
+public sealed class NamedLocks
 {
     private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal); // guards itself
 
@@ -20,7 +20,7 @@ internal sealed class NamedLocks
             entry.Users++;
         }
 
-        await entry.Semaphore.WaitAsync();
+        await entry.Semaphore.WaitAsync().ConfigureAwait(false);
         return new Held(this, name, entry);
     }
 
