@@ -80,6 +80,11 @@ public sealed class ControllerHost : IRunningRole
 
         // Said only now: a controller that cannot listen says that and nothing else.
         _logger.LogInformation("{Volumes} volumes are known", _state.Volumes("").Length);
+        if (_state.Missing() is { } missing)
+        {
+            _logger.LogInformation("{Missing}: until then no volume is made, and of none is said that it does not exist", missing);
+        }
+
         _server.Start();
     }
 
