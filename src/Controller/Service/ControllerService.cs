@@ -180,9 +180,10 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
 
         using var held = await _names.LockAsync(request.Name).ConfigureAwait(false);
         await ListMetadataAsync().ConfigureAwait(false);
+        var missing = state.Missing(); // before looking: a list that comes in between may have the volume
         if (state.Volumes(request.Name) is not [var volume])
         {
-            return state.Missing() is null ? new(Status.OK) : Failed<Empty>(Status.Unavailable);
+            return missing is null ? new(Status.OK) : new(Status.Unavailable, Error: missing);
         }
 
         if (Metadata(volume.MetadataServer) is not { } server)
@@ -205,11 +206,12 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
     private async Task<Outcome<GetVolumesReply>> GetVolumesAsync(GetVolumesRequest request)
     {
         await ListMetadataAsync().ConfigureAwait(false);
+        var missing = state.Missing(); // before looking: a list that comes in between may have the volume
         var volumes = state.Volumes(request.Name);
 
         // Neither "there is none" nor "these are all" may be said of what is not known.
-        return (request.Name.Length == 0 || volumes.Length == 0) && state.Missing() is not null
-            ? Failed<GetVolumesReply>(Status.Unavailable)
+        return missing is not null && (request.Name.Length == 0 || volumes.Length == 0)
+            ? new(Status.Unavailable, Error: missing)
             : new(Status.OK, new(await DescribeAsync(volumes).ConfigureAwait(false)));
     }
 

@@ -51,7 +51,10 @@ public sealed partial class ControllerState
         }
     }
 
-    /// <summary>Writes down what a metadata server has and the journal has not. Where they contradict each other the journal counts, and a line of the log says so.</summary>
+    /// <summary>
+    /// Writes down what a metadata server has and the journal has not. Of what is on itself the server knows best; a volume that the journal has on another server
+    /// stays, and a line of the log says so.
+    /// </summary>
     /// <param name="server">The metadata server, as it was when it was asked.</param>
     /// <param name="volumes">All its volumes.</param>
     /// <param name="highestId">The highest volume id that it ever had.</param>
@@ -66,29 +69,40 @@ public sealed partial class ControllerState
             }
 
             var name = server.Name;
-            var records = new List<ControlRecord>();
+            var (fresh, stale) = (new List<VolumeStatus>(), new HashSet<Volume>());
             foreach (var volume in volumes.Where(v => !_removed.Contains(v.Id)))
             {
-                if ((_volumes.Find(volume.Name) ?? _volumes.Find(volume.Id)) is not { } known)
+                Volume[] known = [.. new[] { _volumes.Find(volume.Name), _volumes.Find(volume.Id) }.OfType<Volume>().Distinct()];
+                if (known is [var same] && (same.Id, same.Name, same.MetadataServer) == (volume.Id, volume.Name, name))
                 {
-                    records.Add(VolumeRecord(new Volume(volume.Id, volume.Name, name, volume.LimitBytes, volume.LimitInodes)
-                    {
-                        Hints = volume.Hints,
-                        Labels = volume.Labels ?? [],
-                        Source = volume.Source,
-                        SourceId = volume.SourceId,
-                        CreatedNs = volume.CreatedNs,
-                    }));
+                    continue;
                 }
-                else if ((known.Id, known.Name, known.MetadataServer) != (volume.Id, volume.Name, name))
+
+                if (Array.Find(known, v => v.MetadataServer != name) is { } elsewhere)
                 {
                     _logger.LogError(
                         "volume {Name} with id {Id} on metadata server {Server} is left alone: the journal has {KnownName} with id {KnownId} on {KnownServer}",
-                        volume.Name, volume.Id, name, known.Name, known.Id, known.MetadataServer);
+                        volume.Name, volume.Id, name, elsewhere.Name, elsewhere.Id, elsewhere.MetadataServer);
+                    continue;
                 }
+
+                // Ids and names are unique on a server: what has either of them in the journal, and not both, is not there.
+                stale.UnionWith(known);
+                fresh.Add(volume);
             }
 
-            var adopted = records.Count;
+            List<ControlRecord> records =
+            [
+                .. stale.Select(v => new ControlRecord(ControlRecordKind.VolumeRemoved, v.Id)),
+                .. fresh.Select(v => VolumeRecord(new Volume(v.Id, v.Name, name, v.LimitBytes, v.LimitInodes)
+                {
+                    Hints = v.Hints,
+                    Labels = v.Labels ?? [],
+                    Source = v.Source,
+                    SourceId = v.SourceId,
+                    CreatedNs = v.CreatedNs,
+                })),
+            ];
             if (highestId > _volumes.LastId)
             {
                 records.Add(new ControlRecord(ControlRecordKind.LastVolumeId, highestId));
@@ -106,9 +120,10 @@ public sealed partial class ControllerState
             }
 
             _listed[name] = server.StartedNs;
-            if (adopted > 0)
+            if (fresh.Count > 0)
             {
-                _logger.LogWarning("{Count} volumes that metadata server {Server} has were not in the journal, and are known from now on", adopted, name);
+                _logger.LogWarning(
+                    "{Count} volumes that metadata server {Server} has were not in the journal, and are known from now on; {Stale} in the journal were not there", fresh.Count, name, stale.Count);
             }
         }
     }

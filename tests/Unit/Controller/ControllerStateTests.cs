@@ -186,8 +186,28 @@ public sealed class ControllerStateTests : IDisposable
         Assert.Equal((2u, 5u, 6u), (Id(again, ServerRole.Storage, "s2"), Id(again, ServerRole.Storage, "s5"), Id(again, ServerRole.Storage, "s6")));
     }
 
+    /// <summary>The journal is an old copy: volumes of these names and ids were deleted since, and others made.</summary>
     [Fact]
-    public void Where_a_metadata_server_contradicts_the_journal_the_journal_counts()
+    public void Of_its_own_volumes_a_metadata_server_knows_best()
+    {
+        using (var state = Open())
+        {
+            Serve(state, "m");
+            var (a, b, c) = (Add(state, "a"), Add(state, "b"), Add(state, "c"));
+            List(state, "m", 9, [Listed(a.Id, "c"), Listed(b.Id, "b"), Listed(7, "a"), Listed(8, "d")]);
+            Check(state);
+            Assert.Equal(10u, Add(state, "e").Id);
+        }
+
+        using var again = Open();
+        Check(again);
+
+        static void Check(ControllerState state) =>
+            Assert.Equal([("a", 7u), ("b", 2u), ("c", 1u), ("d", 8u)], state.Volumes("").Where(v => v.Name != "e").Select(v => (v.Name, v.Id)));
+    }
+
+    [Fact]
+    public void Where_a_metadata_server_contradicts_the_journal_on_another_one_the_journal_counts()
     {
         using var state = Open();
         Serve(state, "m");
