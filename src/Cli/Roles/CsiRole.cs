@@ -59,15 +59,17 @@ internal static class CsiRole
             throw StartupException.Usage("--claims is of the controller's services: leave it out with --node-only");
         }
 
-        var paths = ClusterPaths.Resolve(options.Has("state") ? options.Path("state") : null);
-        var cluster = options.Has("controller-address") && (options.Has("node-socket") || options.IsOn("controller")) ? null : ClusterFile.Load(paths) ?? throw ClusterOptions.NotRunning(paths);
+        // Told where both are, it wants no state directory: in a pod there is none, not even a default one for its user.
+        var isTold = options.Has("controller-address") && (options.Has("node-socket") || options.IsOn("controller"));
+        var paths = isTold ? null : ClusterPaths.Resolve(options.Has("state") ? options.Path("state") : null);
+        var cluster = paths is null ? null : ClusterFile.Load(paths) ?? throw ClusterOptions.NotRunning(paths);
         return await CsiHost.StartAsync(
             new CsiOptions
             {
                 Socket = SocketOf(options.Text("endpoint")),
                 Node = options.Text("node"),
                 Controller = options.Endpoint("controller-address") ?? Endpoint.Parse(cluster!.Controller),
-                NodeDaemon = options.IsOn("controller") ? null : Endpoint.Unix(options.Has("node-socket") ? options.Path("node-socket") : paths.NodeSocket(cluster!.Node)),
+                NodeDaemon = options.IsOn("controller") ? null : Endpoint.Unix(options.Has("node-socket") ? options.Path("node-socket") : paths!.NodeSocket(cluster!.Node)),
                 ReadsClaims = options.IsOn("claims"),
                 ServesController = !options.IsOn("node-only"),
                 KubeletDirectory = options.Path("kubelet"),
