@@ -1,5 +1,7 @@
 using EphemeralFs.CsiDriver.Grpc;
 using EphemeralFs.Tests.Integration.Csi;
+using EphemeralFs.Tests.Mount.Cli;
+using EphemeralFs.Tests.Mount.Faults;
 
 namespace EphemeralFs.Tests.Mount.Csi;
 
@@ -18,8 +20,14 @@ public sealed class CsiCluster : IDisposable
     /// <summary>What the conformance suite asks for.</summary>
     public const string SingleWriter = """{"mount": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}""";
 
+    /// <summary>A mount that one pod of one node may have.</summary>
+    public const string OneWriter = """{"mount": {}, "access_mode": {"mode": "SINGLE_NODE_SINGLE_WRITER"}}""";
+
     /// <summary>Bytes that the conformance suite asks for: 10 GiB, more than there is here.</summary>
     public const long Size = 10L << 30;
+
+    /// <summary>The node of the cluster.</summary>
+    public const string Node = "node-1";
 
     private readonly string home = Directory.CreateTempSubdirectory("efscsi").FullName;
     private readonly TestCluster cluster;
@@ -83,14 +91,62 @@ public sealed class CsiCluster : IDisposable
     internal IReadOnlyList<string> Volumes() => cluster.Volumes();
 
     /// <summary>Mounts of ours that the kernel has below kubelet's and the node's directories.</summary>
-    internal IReadOnlyList<string> Mounts() =>
-        [.. File.ReadLines("/proc/self/mountinfo").Select(line => line.Split(' ')[4]).Where(path => path.StartsWith(Kubelet + "/", StringComparison.Ordinal)
-            || path.StartsWith(Path.Combine(cluster.State, "nodes") + "/", StringComparison.Ordinal))];
+    internal IReadOnlyList<string> Mounts() => [.. OwnMounts().Select(fields => fields[4])];
+
+    /// <summary>The file systems, <c>major:minor</c>, of these mounts.</summary>
+    internal IReadOnlySet<string> Devices() => OwnMounts().Select(fields => fields[2]).ToHashSet();
+
+    /// <summary>Options of the mount at a place.</summary>
+    internal string OptionsOf(string target) => OwnMounts().Single(fields => fields[4] == target)[5];
+
+    /// <summary>Directories of the node's for mounts, and below kubelet's pods: what calls may make there.</summary>
+    internal IReadOnlyList<string> Directories() =>
+        [.. new[] { Path.Combine(Kubelet, "pods"), Path.Combine(cluster.State, "nodes", Node, "volumes") }
+            .Where(Directory.Exists).SelectMany(directory => Directory.EnumerateFileSystemEntries(directory, "*", SearchOption.AllDirectories)).Order()];
+
+    /// <summary>Stops a process of the cluster, as one that hangs; disposing lets it go on.</summary>
+    /// <param name="role">controller, metadata, node or csi: of which there is one.</param>
+    internal IDisposable Halt(string role) => new Halted(ClusterProcess.All(cluster.State).Single(process => process.Role == role));
+
+    /// <summary>Waits until the driver says that everything it needs answers.</summary>
+    internal async Task UntilReadyAsync()
+    {
+        CsiAnswer answer = new(GrpcStatusCode.Unavailable, "", null);
+        for (long start = Environment.TickCount64; answer.Code != GrpcStatusCode.OK; answer = await CallAsync("Identity", "Probe"))
+        {
+            Assert.True(Environment.TickCount64 - start < 60_000, $"the driver is not ready: {answer.Message}");
+            await Task.Delay(20); // only paces the looking
+        }
+    }
+
+    /// <summary>What a process of the cluster has logged so far.</summary>
+    internal string LogOf(string process)
+    {
+        using var log = new StreamReader(new FileStream(Path.Combine(cluster.State, "logs", process + ".log"), FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        return log.ReadToEnd();
+    }
 
     public void Dispose()
     {
         cluster.Dispose();
         Assert.False(File.Exists(Socket), "the driver has left its socket");
         Directory.Delete(home, recursive: true);
+    }
+
+    private IEnumerable<string[]> OwnMounts() =>
+        File.ReadLines("/proc/self/mountinfo").Select(line => line.Split(' ')).Where(fields => fields[4].StartsWith(Kubelet + "/", StringComparison.Ordinal)
+            || fields[4].StartsWith(Path.Combine(cluster.State, "nodes") + "/", StringComparison.Ordinal));
+
+    private sealed class Halted : IDisposable
+    {
+        private readonly ClusterProcess process;
+
+        public Halted(ClusterProcess process)
+        {
+            this.process = process;
+            process.Stop();
+        }
+
+        public void Dispose() => process.Continue();
     }
 }

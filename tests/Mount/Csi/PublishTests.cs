@@ -1,4 +1,5 @@
 using EphemeralFs.CsiDriver.Grpc;
+using EphemeralFs.Tests.Mount.Cli;
 
 namespace EphemeralFs.Tests.Mount.Csi;
 
@@ -7,6 +8,7 @@ namespace EphemeralFs.Tests.Mount.Csi;
 public sealed class PublishTests(CsiCluster csi)
 {
     private const string Ephemeral = "\"csi.storage.k8s.io/ephemeral\": \"true\"";
+    private const string Alone = CsiCluster.OneWriter;
 
     [Fact]
     public async Task Pods_of_a_node_share_one_mount_of_a_volume()
@@ -32,7 +34,6 @@ public sealed class PublishTests(CsiCluster csi)
     [Fact]
     public async Task One_writer_means_one_place()
     {
-        const string Alone = """{"mount": {}, "access_mode": {"mode": "SINGLE_NODE_SINGLE_WRITER"}}""";
         string id = await csi.CreateAsync("alone");
         string target = await csi.PublishAsync(id, Alone);
         (await csi.TryPublishAsync(id, target, Alone)).Ok();
@@ -44,13 +45,70 @@ public sealed class PublishTests(CsiCluster csi)
     }
 
     [Fact]
+    public async Task Twenty_pods_that_begin_at_once_share_one_mount()
+    {
+        string id = await csi.CreateAsync("at-once");
+        string[] targets = [.. Enumerable.Range(0, 20).Select(_ => csi.NewTarget())];
+        var answers = await Task.WhenAll(targets.Select((target, i) => csi.TryPublishAsync(id, target, isReadOnly: i % 4 == 3)));
+        Array.ForEach(answers, answer => answer.Ok());
+        Assert.Equal(targets.Length + 1, csi.Mounts().Count);
+        Assert.Single(csi.Devices());
+        File.WriteAllText(Path.Combine(targets[0], "file"), "one for all");
+        Assert.All(targets, target => Assert.Equal("one for all", File.ReadAllText(Path.Combine(target, "file"))));
+        answers = await Task.WhenAll(targets.Select(target => csi.TryUnpublishAsync(id, target)));
+        Array.ForEach(answers, answer => answer.Ok());
+        Assert.Empty(csi.Mounts());
+        Assert.All(targets, target => Assert.False(Path.Exists(target)));
+        await csi.DeleteAsync(id);
+    }
+
+    [Fact]
+    public async Task One_writer_means_one_of_those_that_begin_at_once()
+    {
+        string id = await csi.CreateAsync("alone-at-once");
+        string[] targets = [csi.NewTarget(), csi.NewTarget()];
+        var answers = await Task.WhenAll(targets.Select(target => csi.TryPublishAsync(id, target, Alone)));
+        int first = Assert.Single(Enumerable.Range(0, 2), i => answers[i].Code == GrpcStatusCode.OK);
+        Assert.Contains(answers[1 - first].Code, (GrpcStatusCode[])[GrpcStatusCode.Aborted, GrpcStatusCode.FailedPrecondition]);
+        Assert.False(Path.Exists(targets[1 - first]));
+        Assert.Equal(2, csi.Mounts().Count);
+        (await csi.TryPublishAsync(id, targets[1 - first], Alone)).Fails(GrpcStatusCode.FailedPrecondition);
+        await csi.UnpublishAsync(id, targets[first]);
+        (await csi.TryPublishAsync(id, targets[1 - first], Alone)).Ok();
+        await csi.UnpublishAsync(id, targets[1 - first]);
+        await csi.DeleteAsync(id);
+    }
+
+    [Theory]
+    [InlineData("noexec", "")]
+    [InlineData("", "noexec")]
+    [InlineData("nosuid", "nosuid noexec")]
+    [InlineData("suid dev", "nosuid nodev")]
+    public async Task A_place_keeps_the_flags_that_it_was_published_with(string first, string second)
+    {
+        string id = await csi.CreateAsync("other-flags");
+        string target = await csi.PublishAsync(id, With(first));
+        string options = csi.OptionsOf(target);
+        var answer = (await csi.TryPublishAsync(id, target, With(second))).Fails(GrpcStatusCode.AlreadyExists);
+        Assert.Contains("target_path", answer.Message, StringComparison.Ordinal);
+        Assert.Equal(options, csi.OptionsOf(target));
+        (await csi.TryPublishAsync(id, target, With(first))).Ok();
+        Assert.Equal(2, csi.Mounts().Count);
+        await csi.UnpublishAsync(id, target);
+        await csi.DeleteAsync(id);
+
+        static string With(string flags) =>
+            $$$"""{"mount": {"mount_flags": [{{{string.Join(", ", flags.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(flag => $"\"{flag}\""))}}}]}, "access_mode": {"mode": "MULTI_NODE_MULTI_WRITER"}}""";
+    }
+
+    [Fact]
     public async Task Flags_and_the_group_of_the_pod_are_obeyed()
     {
         string id = await csi.CreateAsync("flags");
         string target = await csi.PublishAsync(id, """{"mount": {"mount_flags": ["noexec", "nosuid"], "volume_mount_group": "4321"}, "access_mode": {"mode": "MULTI_NODE_MULTI_WRITER"}}""");
-        string options = File.ReadLines("/proc/self/mountinfo").Select(line => line.Split(' ')).Single(fields => fields[4] == target)[5];
-        Assert.Contains("noexec", options.Split(','));
-        Assert.Contains("nosuid", options.Split(','));
+        string[] options = csi.OptionsOf(target).Split(',');
+        Assert.Contains("noexec", options);
+        Assert.Contains("nosuid", options);
         Assert.True(File.GetUnixFileMode(target).HasFlag(UnixFileMode.SetGroup | UnixFileMode.GroupWrite));
         Assert.Equal("4321", new Command(csi.Kubelet, 20, Tool.Find("stat"), "-c", "%g", target).Run().MustSucceed().Trim());
         File.WriteAllText(Path.Combine(target, "file"), "");
@@ -124,6 +182,39 @@ public sealed class PublishTests(CsiCluster csi)
         Assert.Empty(csi.Mounts());
     }
 
+    [Theory]
+    [InlineData("relative/path")]
+    [InlineData("KUBELET/pods/x/../../../outside/mine")]
+    [InlineData("KUBELET//pods/mine")]
+    [InlineData("KUBELET/pods/bad/link/mine")]
+    [InlineData("KUBELET/pods/bad/target")]
+    public async Task Nothing_is_taken_away_where_a_path_leads_elsewhere(string path)
+    {
+        string outside = Directory.CreateDirectory(Path.Combine(csi.Cluster.Home, "outside-of-pods")).FullName;
+        string mine = Directory.CreateDirectory(Path.Combine(outside, "mine")).FullName; // empty: what rmdir(2) would remove
+        string bad = Directory.CreateDirectory(Path.Combine(csi.Kubelet, "pods", "bad")).FullName;
+        foreach (var (link, to) in new[] { ("link", outside), ("target", mine) })
+        {
+            if (!Directory.Exists(Path.Combine(bad, link)))
+            {
+                Directory.CreateSymbolicLink(Path.Combine(bad, link), to);
+            }
+        }
+        string id = await csi.CreateAsync("stays");
+        string target = await csi.PublishAsync(id);
+        var mounts = csi.Mounts();
+        foreach (string volume in new[] { id, "csi-" + new string('d', 64) })
+        {
+            var answer = (await csi.TryUnpublishAsync(volume, path.Replace("KUBELET", csi.Kubelet, StringComparison.Ordinal))).Fails(GrpcStatusCode.InvalidArgument);
+            Assert.Contains("target_path", answer.Message, StringComparison.Ordinal);
+        }
+        Assert.Equal(mounts, csi.Mounts());
+        Assert.True(Directory.Exists(mine));
+        Assert.True(Path.Exists(Path.Combine(bad, "target")));
+        await csi.UnpublishAsync(id, target);
+        await csi.DeleteAsync(id);
+    }
+
     [Fact]
     public async Task Other_volumes_and_other_mounts_are_left_alone()
     {
@@ -147,6 +238,85 @@ public sealed class PublishTests(CsiCluster csi)
         csi.Cluster.Program(60, "volume", "delete", id, "--force").Run().MustSucceed();
         await csi.UnpublishAsync(id, target);
         Assert.Empty(csi.Mounts());
+    }
+
+    [Fact]
+    public async Task A_volume_of_a_claim_is_unpublished_while_the_controller_hangs()
+    {
+        string id = await csi.CreateAsync("without-controller");
+        string target = await csi.PublishAsync(id), second = await csi.PublishAsync(id);
+        var before = csi.Volumes();
+        string inline = "csi-" + new string('e', 64);
+        string place = await csi.PublishAsync(inline, context: $$"""{{{Ephemeral}}}""");
+        var with = csi.Volumes();
+        using (csi.Halt("controller"))
+        {
+            await csi.UnpublishAsync(id, target);
+            await csi.UnpublishAsync(id, second);
+
+            // Nobody tells whether this one is to be deleted: its place is taken away, and the call is to come again.
+            (await csi.TryUnpublishAsync(inline, place)).Fails(GrpcStatusCode.Unavailable);
+            Assert.False(Path.Exists(place));
+            Assert.Empty(csi.Mounts());
+        }
+        await csi.UntilReadyAsync();
+        Assert.Equal(with, csi.Volumes());
+        await csi.UnpublishAsync(inline, place);
+        Assert.Equal(before, csi.Volumes());
+        await csi.DeleteAsync(id);
+    }
+
+    [Fact]
+    public async Task An_inline_volume_with_unflushed_bytes_goes_while_the_metadata_server_hangs()
+    {
+        var before = csi.Volumes();
+        string id = "csi-" + new string('f', 64);
+        string target = await csi.PublishAsync(id, context: $$"""{{{Ephemeral}}}""");
+        using var writer = new Command("/", 120, "/bin/bash", "-c", "exec 9>\"$0\"; head -c 300000 /dev/urandom >&9; echo written; read", Path.Combine(target, "file")).Start();
+        writer.WaitForOutput("written");
+        string log = csi.LogOf($"node-{CsiCluster.Node}");
+        using (csi.Halt("metadata"))
+        {
+            var unpublish = csi.TryUnpublishAsync(id, target);
+            Wait.For(() => !csi.Mounts().Contains(target), () => $"{target} is in the mount table still");
+
+            // What it says depends on whether the controller could do anything without that server. That it says it is what counts.
+            Assert.NotEqual(GrpcStatusCode.DeadlineExceeded, (await unpublish).Code);
+            Assert.False(Path.Exists(target));
+            Assert.Empty(csi.Mounts());
+        }
+        writer.Process.StandardInput.Close();
+        writer.Wait();
+        await csi.UntilReadyAsync();
+        await csi.UnpublishAsync(id, target);
+        Assert.Equal(before, csi.Volumes());
+
+        // The bytes were written off: the daemon did not try to have them committed until its patience was at an end.
+        Assert.DoesNotContain("its session ends when the servers answer", csi.LogOf($"node-{CsiCluster.Node}")[log.Length..], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_second_call_for_a_volume_is_aborted_while_the_first_is_pending()
+    {
+        var before = csi.Volumes();
+        string id = "csi-" + new string('0', 64);
+        string target = csi.NewTarget();
+        Task<Integration.Csi.CsiAnswer> first;
+        using (csi.Halt("node"))
+        {
+            first = csi.TryPublishAsync(id, target, context: $$"""{{{Ephemeral}}}""");
+            Wait.For(() => csi.Volumes().Count > before.Count, () => "the first call does not get to the node's daemon");
+            foreach (string other in new[] { target, csi.NewTarget() })
+            {
+                Assert.Contains("pending", (await csi.TryPublishAsync(id, other, context: $$"""{{{Ephemeral}}}""")).Fails(GrpcStatusCode.Aborted).Message, StringComparison.Ordinal);
+                Assert.Contains("pending", (await csi.TryUnpublishAsync(id, other)).Fails(GrpcStatusCode.Aborted).Message, StringComparison.Ordinal);
+            }
+        }
+        (await first).Ok();
+        await csi.UntilReadyAsync();
+        (await csi.TryPublishAsync(id, target, context: $$"""{{{Ephemeral}}}""")).Ok();
+        await csi.UnpublishAsync(id, target);
+        Assert.Equal(before, csi.Volumes());
     }
 
     [Fact]

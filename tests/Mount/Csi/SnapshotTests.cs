@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using EphemeralFs.CsiDriver.Grpc;
 
 namespace EphemeralFs.Tests.Mount.Csi;
@@ -90,6 +91,133 @@ public sealed class SnapshotTests(CsiCluster csi)
         await csi.DeleteAsync(ids[0]);
         await csi.DeleteAsync(ids[1]);
     }
+
+    [Fact]
+    public async Task A_group_of_other_volumes_is_another_group_and_the_same_again_is_the_same()
+    {
+        string[] ids = [await csi.CreateAsync("grouped-1"), await csi.CreateAsync("grouped-2"), await csi.CreateAsync("grouped-3")];
+        var group = (await GroupAsync("of-two", ids[..2])).Ok()["group_snapshot"]!;
+        foreach (string[] others in (string[][])[ids, ids[..1], [ids[0], ids[2]]])
+        {
+            Assert.Contains("of-two", (await GroupAsync("of-two", others)).Fails(GrpcStatusCode.AlreadyExists).Message, StringComparison.Ordinal);
+        }
+        Assert.Empty(await ListAsync($$""" "source_volume_id": "{{ids[2]}}" """));
+        Assert.True(JsonNode.DeepEquals(Sorted(group), Sorted((await GroupAsync("of-two", [ids[1], ids[0], ids[1]])).Ok()["group_snapshot"]!)));
+        await csi.DeleteAsync(ids[0]);
+        Assert.True(JsonNode.DeepEquals(Sorted(group), Sorted((await GroupAsync("of-two", ids[..2])).Ok()["group_snapshot"]!)));
+        (await GroupAsync("of-all", ids)).Fails(GrpcStatusCode.NotFound);
+        (await csi.CallAsync("GroupController", "DeleteVolumeGroupSnapshot", $$"""{"group_snapshot_id": "{{(string)group["group_snapshot_id"]!}}"}""")).Ok();
+        Assert.Empty(await ListAsync(""));
+        await csi.DeleteAsync(ids[1]);
+        await csi.DeleteAsync(ids[2]);
+
+        static JsonNode Sorted(JsonNode group)
+        {
+            var copy = group.DeepClone();
+            copy["snapshots"] = new JsonArray([.. copy["snapshots"]!.AsArray().OrderBy(one => (string)one!["snapshot_id"]!).Select(one => one!.DeepClone())]);
+            return copy;
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_snapshot_that_somebody_has_mounted_stays(bool isInGroup)
+    {
+        string id = await csi.CreateAsync("looked-at");
+        string target = await csi.PublishAsync(id);
+        File.WriteAllText(Path.Combine(target, "file"), "a moment");
+        string name = $"looked-at-{isInGroup}", groupId = "", snapshot;
+        if (isInGroup)
+        {
+            var group = (await GroupAsync(name, [id])).Ok()["group_snapshot"]!;
+            (groupId, snapshot) = ((string)group["group_snapshot_id"]!, (string)group["snapshots"]![0]!["snapshot_id"]!);
+        }
+        else
+        {
+            snapshot = (string)(await SnapshotAsync(name, id)).Ok()["snapshot"]!["snapshot_id"]!;
+        }
+        string directory = csi.Cluster.MakeDirectory(name);
+        csi.Cluster.Program(60, "mount", snapshot, directory).Run().MustSucceed();
+        try
+        {
+            Assert.Contains(CsiCluster.Node, (await DeleteAsync()).Fails(GrpcStatusCode.FailedPrecondition).Message, StringComparison.Ordinal);
+            Assert.Equal("a moment", File.ReadAllText(Path.Combine(directory, "file")));
+            Assert.Equal([snapshot], await ListAsync(""));
+            (await csi.CallAsync("Controller", "GetSnapshot", $$"""{"snapshot_id": "{{snapshot}}"}""")).Ok();
+        }
+        finally
+        {
+            csi.Cluster.Program(60, "umount", directory).Run().MustSucceed();
+        }
+        (await DeleteAsync()).Ok();
+        Assert.Empty(await ListAsync(""));
+        await csi.UnpublishAsync(id, target);
+        await csi.DeleteAsync(id);
+
+        Task<Integration.Csi.CsiAnswer> DeleteAsync() => isInGroup
+            ? csi.CallAsync("GroupController", "DeleteVolumeGroupSnapshot", $$"""{"group_snapshot_id": "{{groupId}}"}""")
+            : csi.CallAsync("Controller", "DeleteSnapshot", $$"""{"snapshot_id": "{{snapshot}}"}""");
+    }
+
+    [Theory]
+    [InlineData("snapshot")]
+    [InlineData("volume")]
+    public async Task A_call_that_comes_again_needs_no_source(string kind)
+    {
+        string id = await csi.CreateAsync("source-goes");
+        string target = await csi.PublishAsync(id);
+        File.WriteAllText(Path.Combine(target, "file"), "content");
+        await csi.UnpublishAsync(id, target);
+        var snapshot = (await SnapshotAsync("source-goes", id)).Ok();
+        string snapshotId = (string)snapshot["snapshot"]!["snapshot_id"]!;
+        string source = kind == "snapshot" ? snapshotId : id;
+        string request = $$$"""{"name": "from-what-goes", "volume_capabilities": [{{{CsiCluster.Shared}}}], "volume_content_source": {"{{{kind}}}": {"{{{kind}}}_id": "{{{source}}}"}} }""";
+        var made = (await csi.CallAsync("Controller", "CreateVolume", request)).Ok();
+        string volume = (string)made["volume"]!["volume_id"]!;
+
+        await csi.DeleteAsync(id);
+        Assert.True(JsonNode.DeepEquals(snapshot, (await SnapshotAsync("source-goes", id)).Ok()));
+        (await SnapshotAsync("source-goes", "another-that-is-gone")).Fails(GrpcStatusCode.AlreadyExists);
+        (await csi.CallAsync("Controller", "DeleteSnapshot", $$"""{"snapshot_id": "{{snapshotId}}"}""")).Ok();
+        (await SnapshotAsync("source-goes", id)).Fails(GrpcStatusCode.NotFound);
+        Assert.True(JsonNode.DeepEquals(made, (await csi.CallAsync("Controller", "CreateVolume", request)).Ok()));
+        (await csi.CallAsync("Controller", "CreateVolume", request.Replace("from-what-goes", "too-late", StringComparison.Ordinal))).Fails(GrpcStatusCode.NotFound);
+        (await csi.CallAsync("Controller", "CreateVolume", request.Replace(source, "another-that-is-gone", StringComparison.Ordinal))).Fails(GrpcStatusCode.AlreadyExists);
+
+        string view = await csi.PublishAsync(volume);
+        Assert.Equal("content", File.ReadAllText(Path.Combine(view, "file")));
+        await csi.UnpublishAsync(volume, view);
+        await csi.DeleteAsync(volume);
+    }
+
+    [Fact]
+    public async Task A_copy_has_no_fewer_bytes_than_its_source()
+    {
+        var before = csi.Volumes();
+        string id = await csi.CreateAsync("large", 64 << 20);
+        string snapshot = (string)(await SnapshotAsync("large", id)).Ok()["snapshot"]!["snapshot_id"]!;
+        foreach (string source in new[] { $$"""{"volume": {"volume_id": "{{id}}"} }""", $$"""{"snapshot": {"snapshot_id": "{{snapshot}}"} }""" })
+        {
+            foreach (string range in new[] { """{"required_bytes": 33554432, "limit_bytes": 33554432}""", """{"limit_bytes": 33554432}""" })
+            {
+                var answer = (await CreateAsync(range)).Fails(GrpcStatusCode.OutOfRange);
+                Assert.Contains("capacity_range", answer.Message, StringComparison.Ordinal);
+            }
+            var made = (await CreateAsync("""{"required_bytes": 134217728}""")).Ok()["volume"]!;
+            Assert.Equal("134217728", (string)made["capacity_bytes"]!);
+            await csi.DeleteAsync((string)made["volume_id"]!);
+
+            Task<Integration.Csi.CsiAnswer> CreateAsync(string range) => csi.CallAsync(
+                "Controller", "CreateVolume", $$"""{"name": "copy", "volume_capabilities": [{{CsiCluster.Shared}}], "capacity_range": {{range}}, "volume_content_source": {{source}}}""");
+        }
+        (await csi.CallAsync("Controller", "DeleteSnapshot", $$"""{"snapshot_id": "{{snapshot}}"}""")).Ok();
+        await csi.DeleteAsync(id);
+        Assert.Equal(before, csi.Volumes());
+    }
+
+    private Task<Integration.Csi.CsiAnswer> GroupAsync(string name, string[] sources) => csi.CallAsync(
+        "GroupController", "CreateVolumeGroupSnapshot", $$"""{"name": "{{name}}", "source_volume_ids": [{{string.Join(", ", sources.Select(id => $"\"{id}\""))}}]}""");
 
     private Task<Integration.Csi.CsiAnswer> SnapshotAsync(string name, string source) =>
         csi.CallAsync("Controller", "CreateSnapshot", $$"""{"name": "{{name}}", "source_volume_id": "{{source}}"}""");
