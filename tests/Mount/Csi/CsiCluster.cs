@@ -1,6 +1,8 @@
+using System.Text.Json.Nodes;
 using EphemeralFs.CsiDriver.Grpc;
+using EphemeralFs.Rpc;
+using EphemeralFs.Rpc.Messages;
 using EphemeralFs.Tests.Integration.Csi;
-using EphemeralFs.Tests.Mount.Cli;
 using EphemeralFs.Tests.Mount.Faults;
 
 namespace EphemeralFs.Tests.Mount.Csi;
@@ -32,6 +34,7 @@ public sealed class CsiCluster : IDisposable
     private readonly string home = Directory.CreateTempSubdirectory("efscsi").FullName;
     private readonly TestCluster cluster;
     private readonly CsiClient client;
+    private readonly RpcClient controller;
     private int counter;
 
     public CsiCluster()
@@ -41,11 +44,17 @@ public sealed class CsiCluster : IDisposable
         Socket = Path.Combine(home, "csi.sock");
         cluster = new TestCluster("efsc", null, "--capacity", "2G", "--csi", $"unix:{Socket}", "--kubelet", Kubelet);
         client = new CsiClient(Socket);
+        var roles = JsonNode.Parse(cluster.Program(60, "status", "--json").Run().MustSucceed())!["roles"]!.AsArray();
+        Controller = (string)roles.Single(role => (string)role!["role"]! == "controller")!["endpoint"]!;
+        controller = new RpcClient(Endpoint.Parse(Controller));
     }
 
     public string Socket { get; }
 
     public string Kubelet { get; }
+
+    /// <summary>Where the cluster's controller serves.</summary>
+    public string Controller { get; }
 
     internal TestCluster Cluster => cluster;
 
@@ -88,7 +97,11 @@ public sealed class CsiCluster : IDisposable
     }
 
     /// <summary>Names of all volumes of the cluster.</summary>
-    internal IReadOnlyList<string> Volumes() => cluster.Volumes();
+    internal IReadOnlyList<string> Volumes() => [.. VolumeStatuses().Select(volume => volume.Name)];
+
+    /// <summary>All volumes of the cluster with what can be changed of them.</summary>
+    internal IReadOnlyList<string> DescribeVolumes() =>
+        [.. VolumeStatuses().Select(volume => $"{volume with { Labels = null }} {string.Join(' ', volume.Labels ?? [])}")];
 
     /// <summary>Mounts of ours that the kernel has below kubelet's and the node's directories.</summary>
     internal IReadOnlyList<string> Mounts() => [.. OwnMounts().Select(fields => fields[4])];
@@ -99,10 +112,20 @@ public sealed class CsiCluster : IDisposable
     /// <summary>Options of the mount at a place.</summary>
     internal string OptionsOf(string target) => OwnMounts().Single(fields => fields[4] == target)[5];
 
-    /// <summary>Directories of the node's for mounts, and below kubelet's pods: what calls may make there.</summary>
-    internal IReadOnlyList<string> Directories() =>
-        [.. new[] { Path.Combine(Kubelet, "pods"), Path.Combine(cluster.State, "nodes", Node, "volumes") }
-            .Where(Directory.Exists).SelectMany(directory => Directory.EnumerateFileSystemEntries(directory, "*", SearchOption.AllDirectories)).Order()];
+    /// <summary>What there is below kubelet's pods, mounts not entered.</summary>
+    internal IReadOnlyList<string> PodDirectories()
+    {
+        var mounts = Mounts();
+        return Walk(Path.Combine(Kubelet, "pods"));
+
+        IReadOnlyList<string> Walk(string directory) => !Directory.Exists(directory) || mounts.Contains(directory) || new FileInfo(directory).LinkTarget is not null
+            ? []
+            : [.. Directory.EnumerateFileSystemEntries(directory).Order().SelectMany(entry => Walk(entry).Prepend(entry))];
+    }
+
+    /// <summary>Directories that the node has made for mounts.</summary>
+    internal IReadOnlyList<string> NodeDirectories() =>
+        Path.Combine(cluster.State, "nodes", Node, "volumes") is var volumes && Directory.Exists(volumes) ? [.. Directory.EnumerateFileSystemEntries(volumes).Order()] : [];
 
     /// <summary>Stops a process of the cluster, as one that hangs; disposing lets it go on.</summary>
     /// <param name="role">controller, metadata, node or csi: of which there is one.</param>
@@ -128,9 +151,17 @@ public sealed class CsiCluster : IDisposable
 
     public void Dispose()
     {
+        controller.Dispose();
         cluster.Dispose();
         Assert.False(File.Exists(Socket), "the driver has left its socket");
         Directory.Delete(home, recursive: true);
+    }
+
+    private VolumeStatus[] VolumeStatuses()
+    {
+        var answer = controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(""), timeoutMs: 60_000).AsTask().GetAwaiter().GetResult();
+        Assert.True(answer.IsOk, $"the controller did not tell the volumes: {answer.Status}");
+        return answer.Value.Volumes;
     }
 
     private IEnumerable<string[]> OwnMounts() =>

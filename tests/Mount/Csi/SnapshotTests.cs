@@ -192,6 +192,24 @@ public sealed class SnapshotTests(CsiCluster csi)
     }
 
     [Fact]
+    public async Task A_snapshot_may_have_a_name_of_128_characters()
+    {
+        string id = await csi.CreateAsync("named-at-length"), name = new string('n', 128);
+        string first = (string)(await SnapshotAsync(name, id)).Ok()["snapshot"]!["snapshot_id"]!;
+        string second = (string)(await SnapshotAsync(name[..127] + "m", id)).Ok()["snapshot"]!["snapshot_id"]!;
+        Assert.NotEqual(first, second);
+        Assert.Equal(first, (string)(await SnapshotAsync(name, id)).Ok()["snapshot"]!["snapshot_id"]!);
+        string group = (string)(await GroupAsync(name, [id])).Ok()["group_snapshot"]!["group_snapshot_id"]!;
+        (await csi.CallAsync("GroupController", "DeleteVolumeGroupSnapshot", $$"""{"group_snapshot_id": "{{group}}"}""")).Ok();
+        Assert.Equal(new[] { first, second }.Order(), await ListAsync(""));
+        foreach (string snapshot in new[] { first, second })
+        {
+            (await csi.CallAsync("Controller", "DeleteSnapshot", $$"""{"snapshot_id": "{{snapshot}}"}""")).Ok();
+        }
+        await csi.DeleteAsync(id);
+    }
+
+    [Fact]
     public async Task A_copy_has_no_fewer_bytes_than_its_source()
     {
         var before = csi.Volumes();
