@@ -41,7 +41,8 @@ internal sealed class ClusterNode(TestCluster cluster, string name, params strin
     /// <summary>Starts the plugin, as its DaemonSet does.</summary>
     public void StartPlugin(params string[] more)
     {
-        Directory.CreateDirectory(Path.GetDirectoryName(Socket)!);
+        // What kubelet makes; its own directory in there the plugin makes.
+        Directory.CreateDirectory(Path.Combine(directory, "plugins"));
         Directory.CreateDirectory(Path.Combine(directory, "plugins_registry"));
         plugin = cluster.Program(
             PluginSeconds,

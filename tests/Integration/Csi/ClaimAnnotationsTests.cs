@@ -1,6 +1,8 @@
+using System.Collections.Concurrent;
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Text.Json.Nodes;
 using EphemeralFs.Core;
 using EphemeralFs.CsiDriver.Cluster;
 using EphemeralFs.CsiDriver.Grpc;
@@ -26,6 +28,7 @@ public sealed class ClaimAnnotationsTests : IAsyncLifetime, IRpcHandler
 
     private readonly string _root = Directory.CreateTempSubdirectory("efs-claims-").FullName;
     private readonly List<string> _asked = [];
+    private readonly ConcurrentDictionary<string, VolumeStatus> _volumes = new(StringComparer.Ordinal);
     private WebApplication _api = null!;
     private RpcServer _controller = null!;
     private ControllerClient _cluster = null!;
@@ -135,10 +138,34 @@ public sealed class ClaimAnnotationsTests : IAsyncLifetime, IRpcHandler
     {
         (await CreateAsync(Call)).Ok();
         File.WriteAllText(Path.Combine(_root, "token"), "second");
-        (await CreateAsync(Call)).Ok();
+        (await CreateAsync(Call.Replace("pvc-1", "pvc-2", StringComparison.Ordinal))).Ok();
         Assert.Equal(["Bearer first", "Bearer second"], _asked.Select(line => string.Join(' ', line.Split(' ')[^2..])));
         await _api.StopAsync();
-        (await CreateAsync(Call)).Fails(GrpcStatusCode.Unavailable);
+        (await CreateAsync(Call.Replace("pvc-1", "pvc-3", StringComparison.Ordinal))).Fails(GrpcStatusCode.Unavailable);
+    }
+
+    [Theory]
+    [InlineData(404, "")]
+    [InlineData(500, "")]
+    [InlineData(200, """{"metadata": {"annotations": {"ephemeralfs.io/tier": "ssd", "ephemeralfs.io/copies": "1"}}}""")]
+    [InlineData(200, """{"metadata": {"annotations": {"ephemeralfs.io/teir": "typing"}}}""")]
+    public async Task A_call_that_comes_again_needs_no_claim_and_finds_what_was_made_by_the_first(int status, string claim)
+    {
+        var made = (await CreateAsync(Call)).Ok();
+        Assert.Single(_asked);
+        _answer = context =>
+        {
+            context.Response.StatusCode = status;
+            return Says(context, claim);
+        };
+        Assert.True(JsonNode.DeepEquals(made, (await CreateAsync(Call)).Ok()));
+        Assert.Single(_asked);
+        Assert.Equal(VolumeHints.Parse("tier=nvme,copies=2"), VolumeHints.Parse(Assert.Single(_volumes).Value.Hints));
+
+        // It is another call when the class says something else, whatever the claim says.
+        (await CreateAsync(Call.Replace("\"copies\": \"2\"", "\"copies\": \"1\"", StringComparison.Ordinal))).Fails(GrpcStatusCode.AlreadyExists);
+        (await CreateAsync(Call.Replace("1073741824", "1073741825", StringComparison.Ordinal))).Fails(GrpcStatusCode.AlreadyExists);
+        Assert.Single(_volumes);
     }
 
     [Fact]
@@ -162,14 +189,19 @@ public sealed class ClaimAnnotationsTests : IAsyncLifetime, IRpcHandler
     void IRpcHandler.OnRequest(in RpcCall call, ReadOnlyMemory<byte> head, PooledBuffer? body)
     {
         body?.Dispose();
-        if (call.Header.Opcode != Opcode.AddVolume || !RpcCall.TryRead(head, out AddVolumeRequest request))
+        switch (call.Header.Opcode)
         {
-            call.Fail(Status.UnknownOpcode);
-            return;
+            case Opcode.GetVolumes when RpcCall.TryRead(head, out GetVolumesRequest asked):
+                call.Reply(new GetVolumesReply(_volumes.TryGetValue(asked.Name, out var known) ? [known] : []));
+                break;
+            case Opcode.AddVolume when RpcCall.TryRead(head, out AddVolumeRequest request):
+                _made = request;
+                call.Reply(_volumes.GetOrAdd(request.Name, name => new VolumeStatus(7, name, "", request.LimitBytes, 0, request.LimitInodes, 0, 0, request.Hints, request.Labels, request.Source)));
+                break;
+            default:
+                call.Fail(Status.UnknownOpcode);
+                break;
         }
-
-        _made = request;
-        call.Reply(new VolumeStatus(7, request.Name, "", request.LimitBytes, 0, request.LimitInodes, 0, 0, request.Hints, request.Labels, request.Source));
     }
 
     void IRpcHandler.OnDisconnected(RpcPeer peer)

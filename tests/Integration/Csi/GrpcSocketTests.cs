@@ -83,12 +83,32 @@ public sealed class GrpcSocketTests : IDisposable
     }
 
     [Fact]
+    public async Task The_last_directory_of_its_path_is_made_and_is_nobody_elses_to_write()
+    {
+        var path = Path.Combine(_root, "csi.ephemeralfs.io", "csi.sock");
+        await using (await StartAsync(path))
+        {
+            Assert.Equal((UnixFileMode)0, File.GetUnixFileMode(Path.GetDirectoryName(path)!) & (UnixFileMode.GroupWrite | UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute));
+            (await new CsiClient(path).CallAsync("Identity", "Probe")).Fails(GrpcStatusCode.Unimplemented);
+        }
+
+        await using (await StartAsync(path))
+        {
+            (await new CsiClient(path).CallAsync("Identity", "Probe")).Fails(GrpcStatusCode.Unimplemented);
+        }
+
+        File.WriteAllText(Path.Combine(_root, "file"), "");
+        Assert.Contains("cannot be made", (await Assert.ThrowsAsync<StartupException>(() => StartAsync(Path.Combine(_root, "file", "csi.sock")))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Whatever_else_is_in_the_way_is_one_clear_line()
     {
         File.WriteAllText(Socket, "precious");
         Assert.Contains("is no socket", (await Assert.ThrowsAsync<StartupException>(() => StartAsync(Socket))).Message, StringComparison.Ordinal);
         Assert.Equal("precious", File.ReadAllText(Socket));
-        Assert.Contains("does not exist", (await Assert.ThrowsAsync<StartupException>(() => StartAsync(Path.Combine(_root, "no", "csi.sock")))).Message, StringComparison.Ordinal);
+        Assert.Contains("does not exist", (await Assert.ThrowsAsync<StartupException>(() => StartAsync(Path.Combine(_root, "no", "such", "csi.sock")))).Message, StringComparison.Ordinal);
+        Assert.False(Path.Exists(Path.Combine(_root, "no")));
         Assert.Contains("absolute", (await Assert.ThrowsAsync<StartupException>(() => StartAsync("csi.sock"))).Message, StringComparison.Ordinal);
         var deep = Directory.CreateDirectory(Path.Combine(_root, new string('d', 100))).FullName;
         Assert.Contains("shorter", (await Assert.ThrowsAsync<StartupException>(() => StartAsync(Path.Combine(deep, "csi.sock")))).Message, StringComparison.Ordinal);

@@ -42,10 +42,12 @@ public sealed class MetricsTests
             line => Assert.True(double.TryParse(line[(line.LastIndexOf(' ') + 1)..], CultureInfo.InvariantCulture, out _), line));
 
         Assert.Equal("ok\n", await client.GetStringAsync("/healthz"));
+        Assert.Equal("ok\n", await client.GetStringAsync("/livez"));
         problem = "the disk is on fire";
         var sick = await client.GetAsync("/healthz");
         Assert.Equal(HttpStatusCode.ServiceUnavailable, sick.StatusCode);
         Assert.Equal("the disk is on fire\n", await sick.Content.ReadAsStringAsync());
+        Assert.Equal("ok\n", await client.GetStringAsync("/livez")); // what is not well elsewhere is no reason to kill this process
         Assert.Equal(HttpStatusCode.NotFound, (await client.GetAsync("/etc/passwd")).StatusCode);
     }
 
