@@ -58,7 +58,7 @@ internal static class MountCommand
             var found = await client.CallAsync<GetVolumesRequest, GetVolumesReply>(new(volume), timeoutMs: VolumeCommand.AnswerMs, cancellation: stopping).ConfigureAwait(false);
             if (!found.IsOk)
             {
-                throw VolumeCommand.NoAnswer(controller, found.Status);
+                throw VolumeCommand.NoAnswer(controller, found.Status, found.Error);
             }
 
             if (found.Value.Volumes.Length == 0)

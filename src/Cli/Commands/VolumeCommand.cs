@@ -19,7 +19,9 @@ internal static class VolumeCommand
     public static StartupException NoSuchVolume(string name) =>
         new($"there is no volume {name}: see 'ephemeralfs volume list', or make it with 'ephemeralfs volume create {name}'");
 
-    public static StartupException NoAnswer(Endpoint controller, Status status) => new(status == Status.Unavailable
+    public static StartupException NoAnswer(Endpoint controller, Status status, string error = "") => new(
+        error.Length > 0 ? $"the controller at {controller}: {error}"
+        : status == Status.Unavailable
         ? $"the controller at {controller} does not answer: see 'ephemeralfs status'; 'ephemeralfs down' and 'up' start afresh"
         : $"the controller at {controller} answered {status}");
 
@@ -44,7 +46,7 @@ internal static class VolumeCommand
                     Status.NoSuchServer => new StartupException("no metadata server is alive: see 'ephemeralfs status'"),
                     _ when made.Status == Errno.EINVAL.ToStatus() => StartupException.Usage(
                         $"'{volume}' is no volume name: use 1 to 63 of a-z 0-9 . _ - beginning with a letter or digit"),
-                    _ => NoAnswer(controller, made.Status),
+                    _ => NoAnswer(controller, made.Status, made.Error),
                 };
             }
 
@@ -68,7 +70,7 @@ internal static class VolumeCommand
             {
                 throw gone.Status == Status.VolumeBusy
                     ? new StartupException($"volume {volume} is mounted: unmount it first (see 'ephemeralfs status'), or use --force")
-                    : NoAnswer(controller, gone.Status);
+                    : NoAnswer(controller, gone.Status, gone.Error);
             }
 
             Console.WriteLine($"volume {volume} is deleted");
@@ -86,7 +88,7 @@ internal static class VolumeCommand
             var found = await client.CallAsync<GetVolumesRequest, GetVolumesReply>(new(""), timeoutMs: AnswerMs).ConfigureAwait(false);
             if (!found.IsOk)
             {
-                throw NoAnswer(controller, found.Status);
+                throw NoAnswer(controller, found.Status, found.Error);
             }
 
             var volumes = found.Value.Volumes.Select(VolumeView.From).ToArray();
@@ -144,7 +146,7 @@ internal static class VolumeCommand
         var found = await client.CallAsync<GetVolumesRequest, GetVolumesReply>(new(name), timeoutMs: AnswerMs).ConfigureAwait(false);
         return found.IsOk
             ? found.Value.Volumes is [var volume] ? volume : throw NoSuchVolume(name)
-            : throw NoAnswer(controller, found.Status);
+            : throw NoAnswer(controller, found.Status, found.Error);
     }
 
     private static ulong Bytes(string? text) => text is null ? 0

@@ -42,7 +42,7 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
         var made = await _client.CallAsync<AddVolumeRequest, VolumeStatus>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
         return made.IsOk ? made.Value
             : made.Status == Status.VolumeExists ? null
-            : throw Failed(made.Status, made.Status == Status.NoSuchVolume ? $"there is no volume {request.Source}" : $"volume {request.Name} cannot be made");
+            : throw Failed(made.Status, made.Status == Status.NoSuchVolume ? $"there is no volume {request.Source}" : $"volume {request.Name} cannot be made", made.Error);
     }
 
     /// <summary>Changes limits and hints.</summary>
@@ -53,7 +53,7 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
     public async Task<bool> RemoveAsync(string name, bool force, CancellationToken cancellation)
     {
         var gone = await _client.CallAsync<RemoveVolumeRequest, Empty>(new(name, force), timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
-        return gone.IsOk || (gone.Status == Status.VolumeBusy ? false : throw Failed(gone.Status, $"volume {name} cannot be deleted"));
+        return gone.IsOk || (gone.Status == Status.VolumeBusy ? false : throw Failed(gone.Status, $"volume {name} cannot be deleted", gone.Error));
     }
 
     /// <inheritdoc/>
@@ -64,10 +64,12 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
         where TReply : struct, IWireMessage<TReply>
     {
         var result = await _client.CallAsync<TRequest, TReply>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
-        return result.IsOk ? result.Value : throw Failed(result.Status, "the controller refuses");
+        return result.IsOk ? result.Value : throw Failed(result.Status, "the controller refuses", result.Error);
     }
 
-    private GrpcException Failed(Status status, string what) => status.ToGrpc(status == Status.Unavailable
+    private GrpcException Failed(Status status, string what, string error) => status.ToGrpc(
+        error.Length > 0 ? $"{what}: {error}"
+        : status == Status.Unavailable
         ? $"the controller at {endpoint}, or the volume's metadata server, does not answer"
         : $"{what}: {status}");
 }

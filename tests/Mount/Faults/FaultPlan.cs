@@ -29,7 +29,7 @@ internal static class FaultPlan
     public static readonly IReadOnlyList<string> Victims =
         ["controller controller", "metadata metadata-1", "storage storage-1", "storage storage-2", "node node-1", "node b", "keeper node-1"];
 
-    /// <summary>Stops and cuts are shorter than a session's time-out (20 s), and than the time after which a server is given up.</summary>
+    /// <summary>Stops and cuts are shorter than a session's time-out (20 s), and than the time after which a server is given up. Between two of them the servers answer.</summary>
     private const int LongestMs = 6000;
 
     private const int ShortestMs = 200;

@@ -90,6 +90,15 @@ internal sealed class SoakCluster : IDisposable
         return status.IsOk && status.Value.Mounts.Length == mounts;
     }
 
+    /// <summary>Returns when the servers have answered both nodes.</summary>
+    public void AwaitAnswers()
+    {
+        foreach (string mount in new[] { First, Second })
+        {
+            new Command(cluster.Home, 120, "stat", "-f", mount).Run().MustSucceed();
+        }
+    }
+
     /// <inheritdoc cref="TestCluster.KeepLogs"/>
     public string KeepLogs(string name) => cluster.KeepLogs(name);
 

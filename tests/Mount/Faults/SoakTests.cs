@@ -147,6 +147,11 @@ public sealed class SoakTests(ITestOutputHelper output)
 
     private static void Do(Fault fault, SoakCluster cluster, List<int> inFlight)
     {
+        if (fault.Kind != FaultKind.Kill)
+        {
+            // Several that silence a node one after the other may together be longer than a session's time-out.
+            cluster.AwaitAnswers();
+        }
         switch (fault.Kind)
         {
             case FaultKind.Kill:
