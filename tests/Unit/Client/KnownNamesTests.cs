@@ -51,7 +51,7 @@ public sealed class KnownNamesTests : IDisposable
             _names.Answered(Directory, _leases.Ask(), Leased);
         }
 
-        _time.Advance(Limits.LeaseMs);
+        _time.Advance(Limits.LeaseMs + 1);
         Assert.Equal(Unknown, Find("a"));
         _names.Answered(Directory, _leases.Ask(), Leased);
         Assert.Equal(Unknown, Find("a"));
