@@ -1,6 +1,7 @@
 using EphemeralFs.CsiDriver.Grpc;
 using EphemeralFs.CsiDriver.Logging;
 using EphemeralFs.CsiDriver.PluginRegistration;
+using EphemeralFs.Hosting;
 using Microsoft.Extensions.Logging;
 
 namespace EphemeralFs.CsiDriver.Registration;
@@ -56,10 +57,15 @@ public sealed class KubeletRegistration : IAsyncDisposable
     public Task<string> Failed => _failed.Task;
 
     /// <summary>Makes the socket and waits for the kubelet there; a socket that a dead driver left is replaced.</summary>
-    /// <exception cref="EphemeralFs.Hosting.StartupException">The directory is missing or another driver of this name lives.</exception>
+    /// <exception cref="StartupException">The directory is missing or another driver of this name lives.</exception>
     public static async Task<KubeletRegistration> StartAsync(KubeletRegistrationOptions options, ILogger logger, CancellationToken cancellation)
     {
         var registration = new KubeletRegistration(options, logger);
+        if (Path.GetDirectoryName(registration.Socket) is var registry && !Directory.Exists(registry))
+        {
+            throw new StartupException($"{registry} does not exist: the kubelet makes it, so {options.KubeletDirectory} is not its directory");
+        }
+
         registration._server = await GrpcServer.StartAsync(
             new GrpcServerOptions { Sockets = [registration.Socket], Completed = new CallLog(logger).Completed },
             [registration.Describe()],
