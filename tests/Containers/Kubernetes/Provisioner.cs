@@ -7,6 +7,9 @@ namespace EphemeralFs.Tests.Containers.Kubernetes;
 /// <param name="controller">Where the driver's controller service is.</param>
 internal sealed class Provisioner(CsiClient controller)
 {
+    /// <summary><c>parameters</c> of the storage class.</summary>
+    public IEnumerable<KeyValuePair<string, string>> Parameters { get; init; } = [];
+
     /// <summary>Makes a volume for a claim.</summary>
     /// <param name="claim">Name of the claim.</param>
     /// <param name="accessMode">RWO, RWOP, ROX or RWX.</param>
@@ -33,6 +36,10 @@ internal sealed class Provisioner(CsiClient controller)
             },
             ["accessibility_requirements"] = new JsonObject { ["requisite"] = new JsonArray(segments()), ["preferred"] = new JsonArray(segments()) },
         };
+        foreach (var (key, value) in Parameters)
+        {
+            request["parameters"]![key] = value;
+        }
         var volume = (await controller.CallAsync("Controller", "CreateVolume", request.ToJsonString())).Ok()["volume"]!;
         Assert.True(long.Parse((string?)volume["capacity_bytes"] ?? "0", System.Globalization.CultureInfo.InvariantCulture) >= bytes, $"too small: {volume}");
         return new PersistentVolume(name, (string)volume["volume_id"]!, accessMode, mountOptions, volume["volume_context"]?.DeepClone().AsObject() ?? []);
