@@ -3,6 +3,7 @@ using EphemeralFs.Tests.Mount.Cli;
 namespace EphemeralFs.Tests.Containers.Deploy;
 
 /// <summary>The deployment for one node does what its guide says.</summary>
+[Trait("Category", "Soak")]
 public sealed class SingleNodeTests(SingleNode node) : IClassFixture<SingleNode>
 {
     /// <summary>Writes lines to a file that stays open, and makes and removes another, until it is told to stop; then every line is there.</summary>
