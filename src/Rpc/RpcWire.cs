@@ -33,6 +33,12 @@ internal sealed class SocketWire : RpcWire
     private const int ReceiveBufferBytes = 64 << 10;
     private const int SocketBufferBytes = 4 << 20;
 
+    /// <summary>After a cut of the network a node must be heard before its session expires: within this time, in milliseconds, of which the kernel allows no less.</summary>
+    private const int RetransmissionPauseMaxMs = 1000;
+
+    /// <summary>When TCP gives a silent peer up, in milliseconds: about as long as by its 15 retransmissions without our bound. Calls have deadlines of their own.</summary>
+    private const int GiveUpMs = 900_000;
+
     /// <summary>A peer that lets this much pile up does not read its answers: the connection is cut.</summary>
     private const long QueuedBytesMax = 512L << 20;
 
@@ -50,6 +56,7 @@ internal sealed class SocketWire : RpcWire
         if (socket.ProtocolType == ProtocolType.Tcp)
         {
             socket.NoDelay = true;
+            SocketIo.BoundRetransmission(socket, RetransmissionPauseMaxMs, GiveUpMs);
         }
         else
         {

@@ -111,7 +111,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
 
         try
         {
-            await node.PublishAsync(volume, target, string.Join(',', [.. capability.Mount.MountFlags, isReadOnly ? "ro" : "rw"]), group, cancellation).ConfigureAwait(false);
+            await node.PublishAsync(volume, target, string.Join(',', isReadOnly ? [.. capability.Mount.MountFlags, "ro"] : capability.Mount.MountFlags), group, cancellation).ConfigureAwait(false);
         }
         catch (GrpcException) when (isInline)
         {

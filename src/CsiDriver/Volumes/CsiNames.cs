@@ -39,11 +39,11 @@ internal static class CsiNames
     /// <summary>The volume that an id stands for.</summary>
     public static string OfId(string id) => VolumeName.IsValid(id) ? id : "tmp-" + Hash(id);
 
-    /// <summary>What is wrong with a name; null for a good one.</summary>
+    /// <summary>What is wrong with a name; null for a good one. Tab, line feed and carriage return are allowed, other control characters are not (CSI specification, "CreateVolume").</summary>
     public static string? Problem(string name) =>
         name.Length == 0 ? "name is missing"
         : Encoding.UTF8.GetByteCount(name) > NameMaxBytes ? $"name has more than {NameMaxBytes} bytes"
-        : name.Any(char.IsControl) ? "name has control characters"
+        : name.Any(character => char.IsControl(character) && character is not ('\t' or '\n' or '\r')) ? "name has control characters"
         : null;
 
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..HashDigits];

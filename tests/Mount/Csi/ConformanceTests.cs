@@ -164,7 +164,11 @@ public sealed class ConformanceTests(CsiCluster csi)
         string exact = """{"name": "exact", "volume_capabilities": [CAP], "capacity_range": {"required_bytes": 12345, "limit_bytes": 12345} }""".Replace("CAP", Caps, StringComparison.Ordinal);
         var made = (await csi.CallAsync("Controller", "CreateVolume", exact)).Ok()["volume"]!;
         Assert.Equal("12345", (string)made["capacity_bytes"]!);
-        foreach (string volume in new[] { id, odd, (string)made["volume_id"]! })
+        // The control characters that the specification allows.
+        string lines = await csi.CreateAsync("a\\tname\\r\\nof lines");
+        Assert.NotEqual(lines, await csi.CreateAsync("a\\tname\\nof lines"));
+        await csi.DeleteAsync(await csi.CreateAsync("a\\tname\\nof lines"));
+        foreach (string volume in new[] { id, odd, lines, (string)made["volume_id"]! })
         {
             await csi.DeleteAsync(volume);
             await csi.DeleteAsync(volume);
@@ -229,6 +233,9 @@ public sealed class ConformanceTests(CsiCluster csi)
         Assert.Null(grown["node_expansion_required"]);
         File.WriteAllBytes(Path.Combine(target, "big"), new byte[2 << 20]);
         (await csi.CallAsync("Node", "NodeExpandVolume", $$"""{"volume_id": "{{id}}", "volume_path": "{{target}}"}""")).Ok();
+        // A provisioner that has lost its memory asks again for what it asked for first.
+        Assert.Equal(id, await csi.CreateAsync("grows", 1 << 20));
+        Assert.Equal((string)grown["capacity_bytes"]!, (string)(await csi.CallAsync("Controller", "ControllerGetVolume", $$"""{"volume_id": "{{id}}"}""")).Ok()["volume"]!["capacity_bytes"]!);
         await csi.UnpublishAsync(id, target);
         await csi.DeleteAsync(id);
     }
@@ -283,6 +290,7 @@ public sealed class ConformanceTests(CsiCluster csi)
         (await ModifyAsync("""{"size": "1G"}""")).Fails(GrpcStatusCode.InvalidArgument);
         Assert.Contains("tier=dram", csi.Cluster.Program(60, "volume", "show", id, "--json").Run().MustSucceed(), StringComparison.Ordinal);
         (await ModifyAsync("""{"tier": "ssd", "concurrency": "100"}""")).Ok();
+        Assert.Equal(id, await csi.CreateAsync("modified", more: """, "parameters": {"tier": "dram"}"""));
         Assert.Contains("tier=ssd,concurrency=100", csi.Cluster.Program(60, "volume", "show", id, "--json").Run().MustSucceed(), StringComparison.Ordinal);
         await csi.UnpublishAsync(id, target);
         await csi.DeleteAsync(id);

@@ -84,6 +84,9 @@ public sealed class PublishTests(CsiCluster csi)
     [InlineData("", "noexec")]
     [InlineData("nosuid", "nosuid noexec")]
     [InlineData("suid dev", "nosuid nodev")]
+    [InlineData("ro", "")]
+    [InlineData("ro", "rw")]
+    [InlineData("rw", "ro")]
     public async Task A_place_keeps_the_flags_that_it_was_published_with(string first, string second)
     {
         string id = await csi.CreateAsync("other-flags");
@@ -99,6 +102,20 @@ public sealed class PublishTests(CsiCluster csi)
 
         static string With(string flags) =>
             $$$"""{"mount": {"mount_flags": [{{{string.Join(", ", flags.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(flag => $"\"{flag}\""))}}}]}, "access_mode": {"mode": "MULTI_NODE_MULTI_WRITER"}}""";
+    }
+
+    [Fact]
+    public async Task A_claim_that_is_mounted_read_only_takes_no_writes()
+    {
+        string id = await csi.CreateAsync("flag-ro");
+        string target = await csi.PublishAsync(id, """{"mount": {"mount_flags": ["ro"]}, "access_mode": {"mode": "MULTI_NODE_MULTI_WRITER"}}""");
+        Assert.Contains("ro", csi.OptionsOf(target).Split(','));
+        Assert.Contains("Read-only file system", Assert.Throws<IOException>(() => File.WriteAllText(Path.Combine(target, "file"), "")).Message, StringComparison.Ordinal);
+
+        // What the pod says and what the claim says come to the same.
+        (await csi.CallAsync("Node", "NodePublishVolume", $$"""{"volume_id": "{{id}}", "target_path": "{{target}}", "readonly": true, "volume_capability": {{CsiCluster.Shared}} }""")).Ok();
+        await csi.UnpublishAsync(id, target);
+        await csi.DeleteAsync(id);
     }
 
     [Fact]

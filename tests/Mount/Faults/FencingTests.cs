@@ -156,6 +156,26 @@ public sealed class FencingTests
         MustTell(cluster, second, Victim, files: 1, "own");
     }
 
+    /// <summary>TCP waits twice as long from try to try: after fourteen seconds of silence it would next be heard of after twenty-five, when the session has expired.</summary>
+    [Fact]
+    public void ANodeIsHeardSoonAfterACut()
+    {
+        using var network = new NetworkOfItsOwn();
+        using var cluster = new TestCluster("efsfnc", null, "--listen", $"tcp:{network.Outside}:0");
+        string second = cluster.MakeDirectory("b");
+        cluster.MountIn(network, second, Victim);
+        using var other = new Talker(cluster.First);
+        using var victim = new Talker(second);
+        victim.Do("keep(f=os.open('file', os.O_RDWR|os.O_CREAT)), os.fsync(f), os.write(f, b'waits')");
+        network.Cut();
+        int waiting = victim.Begin("os.fsync(f)");
+        Thread.Sleep(14_000); // the fault itself
+        network.Mend();
+        Assert.Equal("None", victim.Answer(waiting));
+        Assert.Equal("b'waits'", other.Do("os.pread(os.open('file', os.O_RDONLY), 20, 0)"));
+        Assert.StartsWith("# sessions ended: 0, files: 0, bytes: 0\n", File.ReadAllText(Path.Combine(second, ".lost")), StringComparison.Ordinal);
+    }
+
     /// <summary>Everything that two nodes hold is held by the server that comes after, and the nodes need not notice.</summary>
     [Fact]
     public void AMetadataServerThatComesBackKnowsWhoHoldsWhat()
