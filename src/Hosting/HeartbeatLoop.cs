@@ -96,7 +96,7 @@ public sealed class HeartbeatLoop : IAsyncDisposable
         a.Length != b.Length || a.Zip(b).Any(pair => Differ(pair.First, pair.Second));
 
     private static bool Differ(in ServerStatus a, in ServerStatus b) =>
-        !a.Tiers.AsSpan().SequenceEqual(b.Tiers) || !a.Mounts.AsSpan().SequenceEqual(b.Mounts)
+        !a.Tiers.AsSpan().SequenceEqual(b.Tiers)
         || (a with { LastSeenMs = 0, Tiers = [], Mounts = [] }) != (b with { LastSeenMs = 0, Tiers = [], Mounts = [] });
 
     private async Task RunAsync()

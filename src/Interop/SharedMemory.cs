@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using EphemeralFs.Core;
 using Microsoft.Win32.SafeHandles;
@@ -5,13 +6,21 @@ using Microsoft.Win32.SafeHandles;
 namespace EphemeralFs.Interop;
 
 /// <summary>A memfd and its mapping: memory that outlives the process as long as anybody holds the descriptor.</summary>
-/// <remarks>Owns both. Pointers and spans are valid until <see cref="Dispose"/>, which the owner calls after its last access.</remarks>
+/// <remarks>
+/// Owns both. <see cref="Dispose"/> gives the memory back. Its addresses go when nobody has this object any more: until then somebody who was not waited for finds zeros
+/// there, and changes nothing. So whoever keeps pointers keeps this too.
+/// </remarks>
 public sealed unsafe partial class SharedMemory : IDisposable
 {
     private const int PROT_READ_WRITE = 3;
     private const int MAP_SHARED = 1;
+    private const int MAP_PRIVATE = 2;
+    private const int MAP_FIXED = 0x10;
+    private const int MAP_ANONYMOUS = 0x20;
+    private const int MAP_NORESERVE = 0x4000;
 
-    private byte* _address;
+    private readonly byte* _address;
+    private bool _disposed;
 
     private SharedMemory(SafeFileHandle handle, byte* address, long length)
     {
@@ -20,8 +29,7 @@ public sealed unsafe partial class SharedMemory : IDisposable
         Length = length;
     }
 
-    /// <summary>Gives the memory back if the owner forgot to: the mapping has no other owner.</summary>
-    ~SharedMemory() => Unmap();
+    ~SharedMemory() => _ = MUnmap(_address, (nuint)Length);
 
     /// <summary>The memfd, to be given to the keeper.</summary>
     public SafeFileHandle Handle { get; }
@@ -35,7 +43,7 @@ public sealed unsafe partial class SharedMemory : IDisposable
     {
         get
         {
-            ObjectDisposedException.ThrowIf(_address == null, this);
+            ObjectDisposedException.ThrowIf(_disposed, this);
             return _address;
         }
     }
@@ -94,19 +102,15 @@ public sealed unsafe partial class SharedMemory : IDisposable
     }
 
     /// <inheritdoc/>
+    [SuppressMessage("Usage", "CA1816:Dispose methods should call SuppressFinalize", Justification = "The finalizer takes the addresses away, afterwards.")]
     public void Dispose()
     {
-        Unmap();
-        Handle.Dispose();
-        GC.SuppressFinalize(this);
-    }
-
-    private void Unmap()
-    {
-        if (_address != null)
+        if (!_disposed)
         {
-            _ = MUnmap(_address, (nuint)Length);
-            _address = null;
+            // Should the kernel refuse, the memory is given back with its addresses.
+            _ = MMap(_address, (nuint)Length, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+            _disposed = true;
+            Handle.Dispose();
         }
     }
 

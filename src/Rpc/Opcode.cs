@@ -77,7 +77,6 @@ public enum Opcode : ushort
     AddVolume = 0x0303,
     RemoveVolume = 0x0304,
     GetVolumes = 0x0305,
-    ClusterStatus = 0x0306,
     ChangeVolume = 0x0307,
 
     // Node daemon's control socket

@@ -28,14 +28,15 @@ internal static class ClusterStatus
         var nodes = await Task.WhenAll(NodeLauncher.Names(paths).Select(async name =>
             (Name: name, Status: await NodeLauncher.StatusAsync(paths, name).ConfigureAwait(false), Keeper: NodeLauncher.KeeperStatusOf(paths, name)))).ConfigureAwait(false);
 
-        var roles = Roles(cluster, answer);
+        var (servers, volumes) = answer ?? ([], []);
+        var roles = Roles(cluster, servers);
         foreach (var (name, status, keeper) in nodes)
         {
             var record = NodeLauncher.Load(paths, name);
             AddNode(roles, paths, name, status, keeper, record);
         }
 
-        var tiers = (answer?.Servers ?? []).SelectMany(s => s.Tiers.Select(t => new TierView(
+        var tiers = servers.SelectMany(s => s.Tiers.Select(t => new TierView(
             s.Name, t.Tier.ToString().ToLowerInvariant(), t.Path, t.CapacityBytes, t.UsedBytes, t.Blocks, t.Healthy))).ToArray();
         var mounts = Mounts(paths, nodes.Select(n => (n.Name, n.Status)));
         var supervisor = cluster is null ? null : new SupervisorView(cluster.Supervisor.Pid, cluster.Supervisor.IsAlive);
@@ -48,20 +49,23 @@ internal static class ClusterStatus
             supervisor,
             roles,
             tiers,
-            [.. (answer?.Volumes ?? []).Select(VolumeView.From)],
+            [.. volumes.Select(VolumeView.From)],
             mounts);
     }
 
-    private static async Task<ClusterStatusReply?> AskControllerAsync(Endpoint controller)
+    /// <summary>What the controller tells, also while it does not know everything: whoever asks wants to see what is wrong. Null when it does not answer.</summary>
+    private static async Task<(ServerStatus[] Servers, VolumeStatus[] Volumes)?> AskControllerAsync(Endpoint controller)
     {
         using var client = new RpcClient(controller);
-        var result = await client.CallAsync<ClusterStatusRequest, ClusterStatusReply>(default, timeoutMs: ControllerMs).ConfigureAwait(false);
-        return result.IsOk ? result.Value : null;
+        var asked = client.ListServersAsync(ControllerMs);
+        var volumes = await client.ListVolumesAsync(known: true, ControllerMs).ConfigureAwait(false);
+        var servers = await asked.ConfigureAwait(false);
+        return servers.IsOk && volumes.IsOk ? (servers.Value.Servers, volumes.Value.Volumes) : null;
     }
 
-    private static List<RoleView> Roles(ClusterFile? cluster, ClusterStatusReply? answer)
+    private static List<RoleView> Roles(ClusterFile? cluster, ServerStatus[] servers)
     {
-        var roles = (answer?.Servers ?? []).Select(s =>
+        var roles = servers.Select(s =>
         {
             var record = cluster?.Roles.FirstOrDefault(r => r.Role == RoleName(s.Role) && r.Name == s.Name);
             var health = !s.Alive ? s.LastSeenMs > int.MaxValue ? "never heard of since the controller started" : $"silent for {s.LastSeenMs / 1000} s"

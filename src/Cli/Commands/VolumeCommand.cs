@@ -85,7 +85,7 @@ internal static class VolumeCommand
         var cluster = new ClusterOptions(command, withController: true);
         command.SetAction((parsed, _) => CallAsync(parsed, cluster, async (client, controller) =>
         {
-            var found = await client.CallAsync<GetVolumesRequest, GetVolumesReply>(new(""), timeoutMs: AnswerMs).ConfigureAwait(false);
+            var found = await client.ListVolumesAsync(timeoutMs: AnswerMs).ConfigureAwait(false);
             if (!found.IsOk)
             {
                 throw NoAnswer(controller, found.Status, found.Error);

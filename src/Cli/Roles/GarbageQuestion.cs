@@ -20,7 +20,7 @@ internal sealed class GarbageQuestion(Endpoint controller, Func<ServerStatus[]> 
     /// <summary>The blocks of these that may be freed. Throws when that is not certain.</summary>
     public async Task<ulong[]> AskAsync(ulong[] blocks)
     {
-        var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(""), timeoutMs: AnswerMs).ConfigureAwait(false);
+        var volumes = await _controller.ListVolumesAsync(timeoutMs: AnswerMs).ConfigureAwait(false);
         if (!volumes.IsOk)
         {
             throw new IOException($"the controller did not tell the volumes: {volumes.Status}");

@@ -309,18 +309,12 @@ public sealed class DeferredCreates : IDisposable
             return Status.OK;
         }
 
-        // Whoever began it may wait longer than this one, which came earlier. (Not Task.WaitAsync: see MetadataSession.)
-        var ended = NewAttempt();
-        var leftMs = Math.Max(0, untilMs - _time.NowMs());
-        await using var deadline = _time.CreateTimer(_ => ended.TrySetResult(Status.Unavailable), null, TimeSpan.FromMilliseconds(leftMs), Timeout.InfiniteTimeSpan);
-        _ = PassOnAsync(attempt, ended);
-        var status = await ended.Task;
+        // Whoever began it may wait longer than this one, which came earlier.
+        var status = await attempt.OrAfterAsync(Math.Max(0, untilMs - _time.NowMs()), Status.Unavailable, _time);
 
         // Its time is over, and not that of this one.
         return status == Status.Unavailable && _time.NowMs() < untilMs ? Status.OK : status;
     }
-
-    private static async Task PassOnAsync(Task<Status> from, TaskCompletionSource<Status> to) => to.TrySetResult(await from);
 
     private async ValueTask<Status> SendAsync(Pending pending)
     {

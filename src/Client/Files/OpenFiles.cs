@@ -181,8 +181,16 @@ public sealed class OpenFiles(
         }
 
         // Space, or locks that only the server knows, wait for this.
-        await session.MutateAsync<CloseRequest, Empty>(operation, new(record.OpenId));
-        Table.Remove(handle);
+        var closed = await session.MutateAsync<CloseRequest, Empty>(operation, new(record.OpenId));
+        if (closed.IsOk || IsEnded(handle))
+        {
+            Table.Remove(handle);
+        }
+        else
+        {
+            // The server is away, or this daemon leaves the mount to a successor: it is told later, or by that one.
+            Closed.CloseUnknown(handle);
+        }
     }
 
     /// <summary>The server's attributes of an inode with what this node has not committed yet.</summary>

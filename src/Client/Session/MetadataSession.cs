@@ -38,6 +38,8 @@ public sealed class MetadataSession : IDisposable
     private RpcPeer? _peer;
     private readonly Lock _ending = new(); // held while Ended touches the memory, and to dispose; requests never wait for it
     private readonly Lock _lock = new(); // guards what follows; the memory goes after _disposed was set
+    private ulong _life; // these two are in the memory too, and are asked for when that is gone
+    private uint _volumeId;
     private volatile Identity? _current; // null while there is no session
     private TaskCompletionSource<Identity?>? _opening; // set while one is being opened, or is going to be
     private volatile bool _disposed;
@@ -59,6 +61,8 @@ public sealed class MetadataSession : IDisposable
         _lastSentMs = _time.NowMs();
         _confirmedMs = _lastSentMs;
         _memory = memory;
+        _life = memory.Header.Life;
+        _volumeId = memory.Header.Volume;
         _volume = volume;
         _node = node;
         _deadlineMs = deadlineMs;
@@ -85,16 +89,16 @@ public sealed class MetadataSession : IDisposable
     public bool IsFenced => _current is null;
 
     /// <summary>How many sessions the mount had before this one.</summary>
-    public ulong Life => Volatile.Read(ref _memory.Header.Life);
+    public ulong Life => Volatile.Read(ref _life);
 
     /// <summary>The metadata server.</summary>
     public Endpoint Endpoint => _client.Endpoint;
 
-    /// <summary>Session id.</summary>
-    public ulong Id => _memory.Header.Session;
+    /// <summary>Session id; 0 while there is none.</summary>
+    public ulong Id => _current?.Header.Session ?? 0;
 
-    /// <summary>Volume id.</summary>
-    public uint Volume => _memory.Header.Volume;
+    /// <summary>Volume id; 0 before the first session was opened.</summary>
+    public uint Volume => Volatile.Read(ref _volumeId);
 
     /// <summary>Id and epoch, which requests to storage servers carry too; null while there is no session, and when this one was disposed.</summary>
     public CallHeader? Header => _disposed ? null : _current?.Header;
@@ -291,14 +295,8 @@ public sealed class MetadataSession : IDisposable
             opening = _opening.Task;
         }
 
-        // Not Task.WaitAsync, which goes on by way of the thread pool: a simulation has no threads.
-        var ended = NewOpening();
-        await using var deadline = _time.CreateTimer(_ => ended.TrySetResult(null), null, TimeSpan.FromMilliseconds(_deadlineMs), Timeout.InfiniteTimeSpan);
-        _ = PassOnAsync(opening, ended);
-        return await ended.Task;
+        return await opening.OrAfterAsync(_deadlineMs, null, _time);
     }
-
-    private static async Task PassOnAsync(Task<Identity?> from, TaskCompletionSource<Identity?> to) => to.TrySetResult(await from);
 
     private async ValueTask<bool> ResumeAsync(RpcPeer peer)
     {
@@ -382,7 +380,7 @@ public sealed class MetadataSession : IDisposable
             }
 
             _memory.Header.Epoch = reply.Epoch;
-            _memory.Header.Volume = reply.Volume;
+            _memory.Header.Volume = _volumeId = reply.Volume;
             Volatile.Write(ref _memory.Header.Session, reply.Session);
             _memory.Header.Opening = 0;
             _current = identity = new Identity(Life, new CallHeader(reply.Session, reply.Epoch));
@@ -483,7 +481,8 @@ public sealed class MetadataSession : IDisposable
             }
 
             _memory.Header.Session = 0;
-            Volatile.Write(ref _memory.Header.Life, Life + 1);
+            Volatile.Write(ref _life, _life + 1);
+            Volatile.Write(ref _memory.Header.Life, _life);
             _opening = NewOpening();
             peer = _peer;
         }

@@ -62,30 +62,26 @@ public sealed class SlotTable
     public ValueTask<(uint Slot, uint Sequence)> AcquireAsync(Operation operation)
     {
         var step = operation.NextStep++;
-        if (operation.IsResent)
-        {
-            var slots = _memory.Slots;
-            for (var i = 0; i < slots.Length; i++)
-            {
-                if (slots[i].Unique == operation.Unique && (slots[i].Step & ~SlotRecord.SessionEnded) == step)
-                {
-                    lock (_lock)
-                    {
-                        _inherited.Remove((uint)i);
-                    }
-
-                    operation.Occupy((uint)i, slots[i].Sequence);
-                    return new ValueTask<(uint, uint)>(((uint)i, slots[i].Step == step ? slots[i].Sequence : Lost));
-                }
-            }
-        }
-
         TaskCompletionSource<uint> source;
         lock (_lock)
         {
             if (_stopped)
             {
                 return new ValueTask<(uint, uint)>((0, Lost));
+            }
+
+            if (operation.IsResent)
+            {
+                var slots = _memory.Slots;
+                for (var i = 0; i < slots.Length; i++)
+                {
+                    if (slots[i].Unique == operation.Unique && (slots[i].Step & ~SlotRecord.SessionEnded) == step)
+                    {
+                        _inherited.Remove((uint)i);
+                        operation.Occupy((uint)i, slots[i].Sequence);
+                        return new ValueTask<(uint, uint)>(((uint)i, slots[i].Step == step ? slots[i].Sequence : Lost));
+                    }
+                }
             }
 
             if (_free.TryPop(out var slot))

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using EphemeralFs.Core;
+using EphemeralFs.Interop;
 
 namespace EphemeralFs.Client.State;
 
@@ -25,10 +26,18 @@ public sealed unsafe class NodeMemory
 
     private readonly byte* _base;
 
-    /// <summary>Uses zeroed memory for a new mount, or what a predecessor left.</summary>
+    /// <summary>Keeps the addresses: an answer may come when the mount is gone.</summary>
+    private readonly SharedMemory? _owner;
+
+    /// <summary>Uses the zeroed memory of a new mount, or what a predecessor left.</summary>
+    /// <param name="memory">At least <see cref="SizeFor"/> bytes.</param>
+    public NodeMemory(SharedMemory memory)
+        : this(memory.Pointer, memory.Length) => _owner = memory;
+
+    /// <summary>As above, for memory of another kind.</summary>
     /// <param name="memory">At least <see cref="SizeFor"/> bytes, page-aligned; stays mapped as long as this object lives.</param>
     /// <param name="length">Bytes.</param>
-    public NodeMemory(byte* memory, long length)
+    internal NodeMemory(byte* memory, long length)
     {
         _base = memory;
         var fixedBytes = SizeFor(0);

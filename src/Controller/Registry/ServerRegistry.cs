@@ -10,11 +10,7 @@ public sealed class ServerRegistry(int aliveTimeoutMs)
     private readonly Dictionary<ServerRole, uint> _lastIds = [];
 
     /// <summary>Takes a server from the journal: known, but not heard of yet.</summary>
-    public void Restore(uint id, ServerRole role, string name, string endpoint)
-    {
-        _servers[(role, name)] = new Entry(id, new RegisterRequest(role, name, endpoint, "", 0, [], []), null);
-        _lastIds[role] = Math.Max(_lastIds.GetValueOrDefault(role), id);
-    }
+    public void Restore(uint id, ServerRole role, string name, string endpoint) => Put(new Entry(id, new RegisterRequest(role, name, endpoint, "", 0, [], []), null));
 
     /// <summary>The id of a server, or 0 for one that is not known.</summary>
     public uint IdOf(ServerRole role, string name) => _servers.TryGetValue((role, name), out var known) ? known.Id : 0;
@@ -35,12 +31,10 @@ public sealed class ServerRegistry(int aliveTimeoutMs)
     /// <returns>The server's id.</returns>
     public uint Heartbeat(in RegisterRequest request, long nowMs, out bool changed)
     {
-        var key = (request.Role, request.Name);
-        var known = _servers.TryGetValue(key, out var old);
+        var known = _servers.TryGetValue((request.Role, request.Name), out var old);
         var id = known ? old!.Id : NextId(request.Role);
         changed = !known || old!.Last.Endpoint != request.Endpoint;
-        _servers[key] = new Entry(id, request, nowMs);
-        _lastIds[request.Role] = Math.Max(_lastIds.GetValueOrDefault(request.Role), id);
+        Put(new Entry(id, request, nowMs));
         return id;
     }
 
@@ -60,6 +54,12 @@ public sealed class ServerRegistry(int aliveTimeoutMs)
             e.Last.Mounts,
             e.Last.StartedNs)),
     ];
+
+    private void Put(Entry server)
+    {
+        _servers[(server.Last.Role, server.Last.Name)] = server;
+        _lastIds[server.Last.Role] = Math.Max(_lastIds.GetValueOrDefault(server.Last.Role), server.Id);
+    }
 
     private sealed record Entry(uint Id, RegisterRequest Last, long? SeenMs);
 }

@@ -69,7 +69,7 @@ internal sealed partial class ControllerService
     {
         try
         {
-            if (Metadata(server.Name) is { } client && await ListAsync(client, 0).ConfigureAwait(false) is { } listed)
+            if (Metadata(server.Name) is { } client && await ListAsync(client, []).ConfigureAwait(false) is { } listed)
             {
                 state.Adopt(server, listed.Volumes, listed.HighestId, listed.Servers);
             }
@@ -83,15 +83,15 @@ internal sealed partial class ControllerService
 
     /// <summary>The volumes of a metadata server, page by page; null when it does not tell them.</summary>
     /// <param name="server">The metadata server.</param>
-    /// <param name="volume">Only this one; 0 for all.</param>
-    private async Task<ListVolumesReply?> ListAsync(RpcClient server, uint volume)
+    /// <param name="ids">Those of these that it has; none for all.</param>
+    private async Task<ListVolumesReply?> ListAsync(RpcClient server, uint[] ids)
     {
         var volumes = new List<VolumeStatus>();
         KnownServer[] servers = [];
         while (true)
         {
             var page = await server.CallAsync<ListVolumesRequest, ListVolumesReply>(
-                new(volume, volumes.Count == 0 ? 0 : volumes[^1].Id), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
+                new(ids, volumes.Count == 0 ? 0 : volumes[^1].Id), timeoutMs: options.MetadataTimeoutMs).ConfigureAwait(false);
             if (!page.IsOk)
             {
                 logger.LogWarning("the metadata server at {Endpoint} did not list its volumes: {Status}", server.Endpoint, page.Status);
@@ -100,7 +100,7 @@ internal sealed partial class ControllerService
 
             servers = volumes.Count == 0 ? page.Value.Servers : servers;
             volumes.AddRange(page.Value.Volumes);
-            if (page.Value.End || page.Value.Volumes.Length == 0)
+            if (page.Value.End)
             {
                 return new([.. volumes], End: true, page.Value.HighestId, servers);
             }

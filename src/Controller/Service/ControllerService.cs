@@ -29,8 +29,8 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
             case Opcode.Register when RpcCall.TryRead<RegisterRequest>(head, out var request):
                 Register(call, request);
                 break;
-            case Opcode.GetView when RpcCall.TryRead<GetViewRequest>(head, out _):
-                call.Reply(new GetViewReply(View()));
+            case Opcode.GetView when RpcCall.TryRead<GetViewRequest>(head, out var request):
+                call.Reply(new GetViewReply(WirePage.Of(View().Where(server => (server.Role, server.Id).CompareTo((request.AfterRole, request.AfterId)) > 0), out var end), end));
                 break;
             case Opcode.AddVolume when RpcCall.TryRead<AddVolumeRequest>(head, out var request):
                 Later(call, () => AddVolumeAsync(request));
@@ -44,11 +44,7 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
             case Opcode.GetVolumes when RpcCall.TryRead<GetVolumesRequest>(head, out var request):
                 Later(call, () => GetVolumesAsync(request));
                 break;
-            case Opcode.ClusterStatus when RpcCall.TryRead<ClusterStatusRequest>(head, out _):
-                // What there is to tell, also while something is missing: whoever asks wants to see what is wrong.
-                Later(call, async () => new Outcome<ClusterStatusReply>(Status.OK, new(View(), await DescribeAsync(state.Volumes("")).ConfigureAwait(false))));
-                break;
-            case Opcode.Register or Opcode.GetView or Opcode.AddVolume or Opcode.ChangeVolume or Opcode.RemoveVolume or Opcode.GetVolumes or Opcode.ClusterStatus:
+            case Opcode.Register or Opcode.GetView or Opcode.AddVolume or Opcode.ChangeVolume or Opcode.RemoveVolume or Opcode.GetVolumes:
                 call.Fail(Status.BadRequest);
                 break;
             default:
@@ -207,19 +203,20 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
     {
         await ListMetadataAsync().ConfigureAwait(false);
         var missing = state.Missing(); // before looking: a list that comes in between may have the volume
-        var volumes = state.Volumes(request.Name);
+        var volumes = state.Volumes(request.Name, request.After);
 
         // Neither "there is none" nor "these are all" may be said of what is not known.
-        return missing is not null && (request.Name.Length == 0 || volumes.Length == 0)
+        return missing is not null && !request.Known && (request.Name.Length == 0 || volumes.Length == 0)
             ? new(Status.Unavailable, Error: missing)
-            : new(Status.OK, new(await DescribeAsync(volumes).ConfigureAwait(false)));
+            : new(Status.OK, await DescribeAsync(volumes).ConfigureAwait(false));
     }
 
-    /// <summary>Volumes with their use, where the metadata server tells it; else with zeros.</summary>
-    private async Task<VolumeStatus[]> DescribeAsync(Volume[] volumes)
+    /// <summary>A page of these volumes with their use, where the metadata server tells it; else with zeros.</summary>
+    private async Task<GetVolumesReply> DescribeAsync(Volume[] volumes)
     {
         var servers = View().Where(s => s.Role == ServerRole.Metadata).ToDictionary(s => s.Name, StringComparer.Ordinal);
-        var answers = await Task.WhenAll(volumes.GroupBy(v => v.MetadataServer, StringComparer.Ordinal).Select(async group =>
+        var page = WirePage.Of(volumes.Select(v => Merge(v, servers.GetValueOrDefault(v.MetadataServer).Endpoint ?? "", default)), out var end);
+        var answers = await Task.WhenAll(volumes.Take(page.Length).GroupBy(v => v.MetadataServer, StringComparer.Ordinal).Select(async group =>
         {
             // A dead one is not waited for.
             if (!servers.TryGetValue(group.Key, out var status) || !status.Alive || Metadata(group.Key) is not { } client)
@@ -227,14 +224,15 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
                 return (Server: group.Key, Volumes: []);
             }
 
-            var listed = await ListAsync(client, group.Take(2).Count() == 1 ? group.First().Id : 0).ConfigureAwait(false);
+            var listed = await ListAsync(client, [.. group.Select(v => v.Id)]).ConfigureAwait(false);
             return (Server: group.Key, Volumes: listed?.Volumes ?? []);
         })).ConfigureAwait(false);
 
         // By the name too: an id alone may be that of another volume.
         var used = answers.SelectMany(a => a.Volumes.Select(v => (Key: (a.Server, v.Id, v.Name), Status: v))).ToDictionary(v => v.Key, v => v.Status);
-        return [.. volumes.Select(v => Merge(
-            v, servers.TryGetValue(v.MetadataServer, out var s) ? s.Endpoint : "", used.GetValueOrDefault((v.MetadataServer, v.Id, v.Name))))];
+        return new(
+            [.. page.Zip(volumes, (status, v) => Merge(v, status.MetadataEndpoint, used.GetValueOrDefault((v.MetadataServer, v.Id, v.Name))))],
+            end);
     }
 
     private static VolumeStatus Merge(Volume volume, string endpoint, in VolumeStatus used) => new(

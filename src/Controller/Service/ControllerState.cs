@@ -74,7 +74,7 @@ public sealed partial class ControllerState : IDisposable
             }
 
             var hints = request.Mounts.Select(mount => _volumes.Find(mount.Volume)).OfType<Volume>().Distinct().Select(volume => new Label(volume.Name, volume.Hints));
-            return new RegisterReply(id, _servers.View(nowMs), [.. hints]);
+            return new RegisterReply(id, [.. _servers.View(nowMs).Select(server => server with { Mounts = [] })], [.. hints]);
         }
     }
 
@@ -87,12 +87,13 @@ public sealed partial class ControllerState : IDisposable
         }
     }
 
-    /// <summary>Volumes by name; all for "".</summary>
-    public Volume[] Volumes(string name)
+    /// <summary>The volume of that name; for "" all whose names come after another one, in order.</summary>
+    public Volume[] Volumes(string name, string after = "")
     {
         lock (_lock)
         {
-            return name.Length == 0 ? [.. _volumes.All] : _volumes.Find(name) is { } volume ? [volume] : [];
+            return name.Length > 0 ? _volumes.Find(name) is { } volume ? [volume] : []
+                : [.. _volumes.All.Where(v => string.CompareOrdinal(v.Name, after) > 0)];
         }
     }
 

@@ -20,11 +20,11 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
 
     /// <summary>All volumes, by name.</summary>
     public async Task<VolumeStatus[]> ListAsync(CancellationToken cancellation) =>
-        (await CallAsync<GetVolumesRequest, GetVolumesReply>(new(""), cancellation).ConfigureAwait(false)).Volumes;
+        Value(await _client.ListVolumesAsync(timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false)).Volumes;
 
     /// <summary>All servers.</summary>
     public async Task<ServerStatus[]> ViewAsync(CancellationToken cancellation) =>
-        (await CallAsync<GetViewRequest, GetViewReply>(default, cancellation).ConfigureAwait(false)).Servers;
+        Value(await _client.ListServersAsync(AnswerMs, cancellation).ConfigureAwait(false)).Servers;
 
     /// <summary>What living storage servers still have room for, bytes.</summary>
     /// <param name="wanted">In tiers of this class only; None: in all.</param>
@@ -61,11 +61,10 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
 
     private async Task<TReply> CallAsync<TRequest, TReply>(TRequest request, CancellationToken cancellation)
         where TRequest : struct, IRequest<TRequest, TReply>
-        where TReply : struct, IWireMessage<TReply>
-    {
-        var result = await _client.CallAsync<TRequest, TReply>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
-        return result.IsOk ? result.Value : throw Failed(result.Status, "the controller refuses", result.Error);
-    }
+        where TReply : struct, IWireMessage<TReply> =>
+        Value(await _client.CallAsync<TRequest, TReply>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false));
+
+    private TReply Value<TReply>(in RpcResult<TReply> result) => result.IsOk ? result.Value : throw Failed(result.Status, "the controller refuses", result.Error);
 
     private GrpcException Failed(Status status, string what, string error) => status.ToGrpc(
         error.Length > 0 ? $"{what}: {error}"

@@ -128,15 +128,9 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var id = CsiRequests.Required(request.VolumeId, "volume_id");
         var target = CsiRequests.RequiredPath(request.TargetPath, "target_path");
         var name = CsiNames.OfId(id);
-        if (!CsiNames.MayBeInline(name))
-        {
-            using var one = _pending.Begin(name, Path.TrimEndingDirectorySeparator(target));
-            await node.UnpublishAsync(name, target, discards: false, cancellation).ConfigureAwait(false);
-            return new NodeUnpublishVolumeResponse();
-        }
-
-        using var pending = _pending.Begin(name);
-        var (isInline, unknown) = await IsInlineAsync(name, cancellation).ConfigureAwait(false);
+        var mayBeInline = CsiNames.MayBeInline(name);
+        using var pending = _pending.Begin(name, mayBeInline ? "" : Path.TrimEndingDirectorySeparator(target));
+        var (isInline, unknown) = mayBeInline ? await IsInlineAsync(name, cancellation).ConfigureAwait(false) : (false, null);
         await node.UnpublishAsync(name, target, discards: isInline, cancellation).ConfigureAwait(false);
         if (unknown is not null)
         {

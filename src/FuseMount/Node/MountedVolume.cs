@@ -113,7 +113,8 @@ internal sealed class MountedVolume : IDisposable
                 FuseMounter.Unmount(mounted.MountPoint, lazy: true);
             }
 
-            await client.Session.CloseAsync();
+            await client.CloseAsync(discards: true);
+            client.Dispose();
             memory.Dispose();
             throw;
         }
@@ -131,8 +132,19 @@ internal sealed class MountedVolume : IDisposable
 
         var holder = new KernelCache(TimeProvider.System);
         var client = CreateClient(record.Volume, record.MetadataEndpoint, options, storage, memory, holder);
-        var handler = CreateHandler(client, storage, record.Volume, holder);
-        var connection = FuseConnection.Resume(handler, ConnectionOptions(options, logger), record.Negotiated, [.. descriptors.Skip(1)]);
+        FuseConnection connection;
+        try
+        {
+            var handler = CreateHandler(client, storage, record.Volume, holder);
+            connection = FuseConnection.Resume(handler, ConnectionOptions(options, logger), record.Negotiated, [.. descriptors.Skip(1)]);
+        }
+        catch
+        {
+            client.Dispose();
+            memory.Dispose();
+            throw;
+        }
+
         holder.Serve(connection, record.Directory);
         Report(client, record.Volume, record.Directory, logger);
 
@@ -170,6 +182,9 @@ internal sealed class MountedVolume : IDisposable
     public async Task FinishAsync()
     {
         await _client.CloseAsync(Discards);
+
+        // Not on the thread that has received the last answer: it may have others for those who are waited for here.
+        await Task.Yield();
 
         // What is still on its way here, as a RELEASE that nobody waited for, ends now that there is no session, and works with the memory until then.
         _connection.Stop(FinishDrain);
@@ -217,12 +232,10 @@ internal sealed class MountedVolume : IDisposable
     private static VolumeClient CreateClient(
         string volume, string metadataEndpoint, NodeOptions options, NodeStorage storage, SharedMemory memory, KernelCache holder)
     {
-        var client = new VolumeClient(Endpoint.Parse(metadataEndpoint), volume, options.Name, Layout(memory), storage.Blocks, holder, options.DeadlineMs);
+        var client = new VolumeClient(Endpoint.Parse(metadataEndpoint), volume, options.Name, new NodeMemory(memory), storage.Blocks, holder, options.DeadlineMs);
         holder.IsOnItsWay = client.Leases.IsOnItsWay;
         return client;
     }
-
-    private static unsafe NodeMemory Layout(SharedMemory memory) => new(memory.Pointer, memory.Length);
 
     private static VolumeFileSystemData CreateHandler(VolumeClient client, NodeStorage storage, string volume, KernelCache holder) =>
         new(client, new VirtualFiles(() => StatsText(client, volume, holder), () => LostText(client)), storage.Servers.Space);

@@ -205,9 +205,20 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
 
             var mount = await MountedVolume.MountAsync(request, metadataEndpoint, _options, _storage, _logger);
             mount.Follow(hints);
-            if (_keeper is not null)
+            try
             {
-                await _keeper.PutAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Serialize(), mount.Descriptors);
+                if (_keeper is not null)
+                {
+                    await _keeper.PutAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Serialize(), mount.Descriptors);
+                }
+            }
+            catch
+            {
+                // It would not outlive this daemon.
+                FuseMounter.Unmount(mount.Record.Directory, lazy: true);
+                mount.Discards = true;
+                await mount.FinishAsync();
+                throw;
             }
 
             Serve(mount);

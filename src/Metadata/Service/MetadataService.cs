@@ -14,9 +14,6 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
 {
     private const uint VolumeIdMax = (1 << 24) - 1;
 
-    /// <summary>A page of a list of volumes ends when it has so many bytes: with one volume more, and the servers, it stays below the largest head of a frame.</summary>
-    private const int ListPageBytes = 256 << 10;
-
     /// <summary>Directories of volumes that do not exist yet, or any more.</summary>
     private const string UnfinishedSuffix = ".new";
     private const string UnwantedSuffix = ".old";
@@ -338,28 +335,11 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
         // Not while a volume comes or goes: the highest id is that of all volumes in the list, or above.
         lock (_adminLock)
         {
-            if (request.VolumeId != 0)
-            {
-                return new ListVolumesReply(_volumes.TryGetValue(request.VolumeId, out var one) ? [one.Describe()] : [], End: true, _catalogue.HighestId, []);
-            }
-
             var after = request.After;
-            var page = new List<VolumeStatus>();
-            var written = new WireWriter(new byte[1024]);
-            foreach (var volume in _volumes.Values.Where(v => v.Id > after).OrderBy(v => v.Id))
-            {
-                if (written.Length >= ListPageBytes)
-                {
-                    return Page(end: false);
-                }
-
-                page.Add(volume.Describe());
-                page[^1].Write(ref written);
-            }
-
-            return Page(end: true);
-
-            ListVolumesReply Page(bool end) => new([.. page], end, _catalogue.HighestId, after == 0 ? _catalogue.Servers : []);
+            var isOfAll = request.Ids is not { Length: > 0 };
+            var wanted = isOfAll ? _volumes.Values : request.Ids!.Distinct().Select(id => _volumes.GetValueOrDefault(id)).OfType<VolumeService>();
+            var page = WirePage.Of(wanted.Where(v => v.Id > after).OrderBy(v => v.Id).Select(v => v.Describe()), out var end);
+            return new ListVolumesReply(page, end, _catalogue.HighestId, after == 0 && isOfAll ? _catalogue.Servers : []);
         }
     }
 

@@ -59,7 +59,7 @@ public readonly record struct RegisterRequest(
 
 /// <summary>The id of the server, and the cluster as the controller sees it.</summary>
 /// <param name="Id">Server id, from 1.</param>
-/// <param name="Servers">All known servers.</param>
+/// <param name="Servers">All known servers, without the mounts of nodes: a cluster has thousands of them, and nobody needs them every second.</param>
 /// <param name="Hints">Nodes: what is said of the volumes that they have mounted, which may change at any time.</param>
 public readonly record struct RegisterReply(uint Id, ServerStatus[] Servers, Label[] Hints)
     : IWireMessage<RegisterReply>
@@ -96,30 +96,36 @@ public readonly record struct Label(string Key, string Value)
     public static Label Read(ref WireReader r) => new(r.Text(255), r.Text(1024));
 }
 
-/// <summary>The cluster as the controller sees it.</summary>
-public readonly record struct GetViewRequest
+/// <summary>The cluster as the controller sees it, page by page.</summary>
+/// <param name="AfterRole">Role of the last server of the page before; None for the first page.</param>
+/// <param name="AfterId">Its id.</param>
+public readonly record struct GetViewRequest(ServerRole AfterRole = ServerRole.None, uint AfterId = 0)
     : IRequest<GetViewRequest, GetViewReply>
 {
     public static Opcode Opcode => Opcode.GetView;
 
     public void Write(ref WireWriter w)
     {
+        w.U8((byte)AfterRole);
+        w.U32(AfterId);
     }
 
-    public static GetViewRequest Read(ref WireReader r) => default;
+    public static GetViewRequest Read(ref WireReader r) => new((ServerRole)r.U8(), r.U32());
 }
 
-/// <summary>The cluster as the controller sees it.</summary>
-/// <param name="Servers">All known servers.</param>
-public readonly record struct GetViewReply(ServerStatus[] Servers)
+/// <summary>Servers.</summary>
+/// <param name="Servers">By role and id, the controller first.</param>
+/// <param name="End">Whether there are no more.</param>
+public readonly record struct GetViewReply(ServerStatus[] Servers, bool End)
     : IWireMessage<GetViewReply>
 {
     public void Write(ref WireWriter w)
     {
         w.List(Servers);
+        w.Bool(End);
     }
 
-    public static GetViewReply Read(ref WireReader r) => new(r.List<ServerStatus>(46));
+    public static GetViewReply Read(ref WireReader r) => new(r.List<ServerStatus>(46), r.Bool());
 }
 
 /// <summary>A registered server.</summary>
@@ -260,9 +266,11 @@ public readonly record struct RemoveVolumeRequest(string Name, bool Force)
     public static RemoveVolumeRequest Read(ref WireReader r) => new(r.Text(255), r.Bool());
 }
 
-/// <summary>Lists volumes.</summary>
+/// <summary>Lists volumes, page by page.</summary>
 /// <param name="Name">Only this one, or empty for all.</param>
-public readonly record struct GetVolumesRequest(string Name)
+/// <param name="After">The last one of the page before; empty for the first page.</param>
+/// <param name="Known">What is known, for people to look at, while there may be others; otherwise that is Unavailable.</param>
+public readonly record struct GetVolumesRequest(string Name, string After = "", bool Known = false)
     : IRequest<GetVolumesRequest, GetVolumesReply>
 {
     public static Opcode Opcode => Opcode.GetVolumes;
@@ -270,22 +278,26 @@ public readonly record struct GetVolumesRequest(string Name)
     public void Write(ref WireWriter w)
     {
         w.Text(Name);
+        w.Text(After);
+        w.Bool(Known);
     }
 
-    public static GetVolumesRequest Read(ref WireReader r) => new(r.Text(255));
+    public static GetVolumesRequest Read(ref WireReader r) => new(r.Text(255), r.Text(255), r.Bool());
 }
 
 /// <summary>Volumes.</summary>
 /// <param name="Volumes">By name.</param>
-public readonly record struct GetVolumesReply(VolumeStatus[] Volumes)
+/// <param name="End">Whether there are no more.</param>
+public readonly record struct GetVolumesReply(VolumeStatus[] Volumes, bool End)
     : IWireMessage<GetVolumesReply>
 {
     public void Write(ref WireWriter w)
     {
         w.List(Volumes);
+        w.Bool(End);
     }
 
-    public static GetVolumesReply Read(ref WireReader r) => new(r.List<VolumeStatus>(VolumeStatus.MinBytes));
+    public static GetVolumesReply Read(ref WireReader r) => new(r.List<VolumeStatus>(VolumeStatus.MinBytes), r.Bool());
 }
 
 /// <summary>A volume.</summary>
@@ -450,20 +462,20 @@ public readonly record struct DeleteVolumeRequest(uint Id, string Name, bool For
 }
 
 /// <summary>Volumes of a metadata server.</summary>
-/// <param name="VolumeId">Only this one, if it is there; 0: all.</param>
-/// <param name="After">With 0: those with ids above this one.</param>
-public readonly record struct ListVolumesRequest(uint VolumeId, uint After = 0)
+/// <param name="Ids">Those of these that are there; none: all.</param>
+/// <param name="After">Those with ids above this one.</param>
+public readonly record struct ListVolumesRequest(uint[]? Ids, uint After = 0)
     : IRequest<ListVolumesRequest, ListVolumesReply>
 {
     public static Opcode Opcode => Opcode.ListVolumes;
 
     public void Write(ref WireWriter w)
     {
-        w.U32(VolumeId);
+        w.U32Array(Ids ?? []);
         w.U32(After);
     }
 
-    public static ListVolumesRequest Read(ref WireReader r) => new(r.U32(), r.U32());
+    public static ListVolumesRequest Read(ref WireReader r) => new(r.U32Array(), r.U32());
 }
 
 /// <summary>Volumes of a metadata server, and what else a controller has to know that has forgotten everything.</summary>
@@ -534,32 +546,4 @@ public readonly record struct CheckBlocksReply(ulong[] Garbage)
     }
 
     public static CheckBlocksReply Read(ref WireReader r) => new(r.U64Array());
-}
-
-/// <summary>Everything that <c>status</c> shows.</summary>
-public readonly record struct ClusterStatusRequest
-    : IRequest<ClusterStatusRequest, ClusterStatusReply>
-{
-    public static Opcode Opcode => Opcode.ClusterStatus;
-
-    public void Write(ref WireWriter w)
-    {
-    }
-
-    public static ClusterStatusRequest Read(ref WireReader r) => default;
-}
-
-/// <summary>The cluster and its volumes.</summary>
-/// <param name="Servers">All known servers, the controller first.</param>
-/// <param name="Volumes">By name.</param>
-public readonly record struct ClusterStatusReply(ServerStatus[] Servers, VolumeStatus[] Volumes)
-    : IWireMessage<ClusterStatusReply>
-{
-    public void Write(ref WireWriter w)
-    {
-        w.List(Servers);
-        w.List(Volumes);
-    }
-
-    public static ClusterStatusReply Read(ref WireReader r) => new(r.List<ServerStatus>(46), r.List<VolumeStatus>(VolumeStatus.MinBytes));
 }

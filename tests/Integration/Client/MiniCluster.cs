@@ -262,7 +262,7 @@ internal sealed class TestNode : IKernelCache, IDisposable
         return volume;
     }
 
-    private unsafe NodeMemory Memory => new(_memory.Pointer, _memory.Length);
+    private NodeMemory Memory => new(_memory);
 
     private VolumeClient Prepare() => new(
             _cluster.MetadataEndpoint,

@@ -97,17 +97,18 @@ public abstract class ControllerRig : IAsyncLifetime
     }
 
     /// <summary>One heartbeat of a server that is none.</summary>
-    private protected async Task<RpcResult<RegisterReply>> RegisterAsync(ServerRole role, string name) =>
-        await Client.CallAsync<RegisterRequest, RegisterReply>(new(role, name, $"unix:/nowhere/{name}", "", 1, [], [], StartedNs: 1));
+    private protected async Task<RpcResult<RegisterReply>> RegisterAsync(ServerRole role, string name, params MountStatus[] mounts) =>
+        await Client.CallAsync<RegisterRequest, RegisterReply>(new(role, name, $"unix:/nowhere/{name}", "", 1, [], mounts, StartedNs: 1));
 
     private protected RpcClient Metadata(string name = "m1") => new(MetadataEndpoint(name));
 
-    private protected async Task<RpcResult<VolumeStatus>> AddAsync(string name, string source = "") =>
-        await Client.CallAsync<AddVolumeRequest, VolumeStatus>(new(name, 0, 0, Source: source));
+    private protected async Task<RpcResult<VolumeStatus>> AddAsync(string name, string source = "", Label[]? labels = null) =>
+        await Client.CallAsync<AddVolumeRequest, VolumeStatus>(new(name, 0, 0, Labels: labels, Source: source));
 
     private protected async Task<RpcResult<Empty>> RemoveAsync(string name) => await Client.CallAsync<RemoveVolumeRequest, Empty>(new(name, false));
 
-    private protected async Task<RpcResult<GetVolumesReply>> GetAsync(string name = "") => await Client.CallAsync<GetVolumesRequest, GetVolumesReply>(new(name));
+    private protected async Task<RpcResult<GetVolumesReply>> GetAsync(string name = "") =>
+        name.Length == 0 ? await Client.ListVolumesAsync() : await Client.CallAsync<GetVolumesRequest, GetVolumesReply>(new(name));
 
     private protected async Task<string[]> NamesAsync()
     {

@@ -192,7 +192,7 @@ public sealed class ClaimAnnotationsTests : IAsyncLifetime, IRpcHandler
         switch (call.Header.Opcode)
         {
             case Opcode.GetVolumes when RpcCall.TryRead(head, out GetVolumesRequest asked):
-                call.Reply(new GetVolumesReply(_volumes.TryGetValue(asked.Name, out var known) ? [known] : []));
+                call.Reply(new GetVolumesReply(_volumes.TryGetValue(asked.Name, out var known) ? [known] : [], End: true));
                 break;
             case Opcode.AddVolume when RpcCall.TryRead(head, out AddVolumeRequest request):
                 _made = request;

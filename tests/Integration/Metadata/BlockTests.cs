@@ -66,8 +66,8 @@ public class BlockTests : MetadataFixture
         Host.UpdateServers([storage.Status(1)]);
         await UntilAsync(() => storage.DroppedVolumes.Contains(2U), "the volume is dropped");
         Assert.Equal(["tmp", "third"], (await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(default)).Value.Volumes.Select(v => v.Name));
-        Assert.Equal(["third"], (await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new(9))).Value.Volumes.Select(v => v.Name));
-        Assert.Empty((await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new(2))).Value.Volumes);
+        Assert.Equal(["third"], (await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new([9]))).Value.Volumes.Select(v => v.Name));
+        Assert.Empty((await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new([2]))).Value.Volumes);
     }
 
     [Fact]

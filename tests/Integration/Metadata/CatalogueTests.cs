@@ -99,7 +99,7 @@ public class CatalogueTests : MetadataFixture
         var volumes = new List<VolumeStatus>();
         for (var end = false; !end;)
         {
-            var page = await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new(0, volumes.Count == 0 ? 0 : volumes[^1].Id));
+            var page = await admin.CallAsync<ListVolumesRequest, ListVolumesReply>(new([], volumes.Count == 0 ? 0 : volumes[^1].Id));
             Assert.Equal((Status.OK, volumes.Count == 0 ? 1 : 0), (page.Status, page.Value.Servers.Length));
             volumes.AddRange(page.Value.Volumes);
             end = page.Value.End;

@@ -92,7 +92,7 @@ internal sealed unsafe class SimulatedNode : IDisposable
 
     public void Dispose() => _memories.ForEach(memory => memory.Dispose());
 
-    private NodeMemory View() => new(_memories[^1].Pointer, _memories[^1].Length);
+    private NodeMemory View() => new(_memories[^1]);
 
     private void AddMemory()
     {

@@ -159,7 +159,7 @@ public sealed class CsiCluster : IDisposable
 
     private VolumeStatus[] VolumeStatuses()
     {
-        var answer = controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(""), timeoutMs: 60_000).AsTask().GetAwaiter().GetResult();
+        var answer = controller.ListVolumesAsync(timeoutMs: 60_000).GetAwaiter().GetResult();
         Assert.True(answer.IsOk, $"the controller did not tell the volumes: {answer.Status}");
         return answer.Value.Volumes;
     }

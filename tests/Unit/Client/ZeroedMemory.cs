@@ -19,5 +19,8 @@ internal sealed unsafe class ZeroedMemory : IDisposable
     /// <summary>The memory as whoever maps it sees it: again what is there.</summary>
     public NodeMemory Map() => new(_memory, _bytes);
 
+    /// <summary>Whoever reads it from now on reads nonsense, as after it was unmapped.</summary>
+    public void Ruin() => NativeMemory.Fill(_memory, (nuint)_bytes, 0xFF);
+
     public void Dispose() => NativeMemory.AlignedFree(_memory);
 }

@@ -32,7 +32,9 @@ public class FuseAllocationTests
         connection.Start();
         Assert.Equal(FuseEndReason.Unmounted, (await connection.Completion.WaitAsync(TimeSpan.FromMinutes(1))).Reason);
         Assert.True(channel.Replies > Measured * 8 / 10);
-        Assert.Equal(0, channel.AllocatedBytes);
+
+        // What the runtime allocates once for a thread, such as for a lock that was contended, is no dispatch's: one kind of message alone would come to 24,000.
+        Assert.InRange(channel.AllocatedBytes, 0, 1000);
     }
 
     /// <summary>Uses what a handler is given, and allocates nothing itself.</summary>

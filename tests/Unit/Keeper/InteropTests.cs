@@ -213,6 +213,22 @@ public sealed class InteropTests : IDisposable
     [Fact]
     public void A_text_without_a_state_is_not_gone() => Assert.False(ProcessControlThreads.IsThreadGone("Name:\tx\n"u8));
 
+    /// <summary>Somebody who was not waited for finds zeros, and keeps neither the memory nor the descriptor.</summary>
+    [Fact]
+    public unsafe void Memory_that_was_given_back_is_harmless()
+    {
+        var memory = Memory("efs-late", 1 << 20);
+        byte* late = memory.Pointer;
+        late[5] = 42;
+        memory.Dispose();
+        memory.Dispose();
+        Assert.Equal(0, late[5]);
+        late[5] = 1;
+        Assert.DoesNotContain("memfd:efs-late", File.ReadAllText("/proc/self/maps"), StringComparison.Ordinal);
+        Assert.DoesNotContain(Directory.EnumerateFiles("/proc/self/fd"), fd => new FileInfo(fd).LinkTarget?.Contains("efs-late", StringComparison.Ordinal) == true);
+        Assert.Throws<ObjectDisposedException>(() => { _ = memory.Slice(0, 1)[0]; });
+    }
+
     private static SharedMemory Memory(string name, long size)
     {
         Assert.Equal(Errno.OK, SharedMemory.Create(name, size, allocate: true, out var memory));

@@ -9,10 +9,10 @@ public sealed class ListBoundsTests
     [Fact]
     public void TheSmallestElementsOfEveryListAreRead()
     {
-        RoundTrip(new GetVolumesReply([new VolumeStatus(1, "", "", 0, 0, 0, 0, 0)]));
+        RoundTrip(new GetVolumesReply([new VolumeStatus(1, "", "", 0, 0, 0, 0, 0)], true));
         RoundTrip(new ListVolumesReply([new VolumeStatus(1, "", "", 0, 0, 0, 0, 0)], true, 1, []));
         RoundTrip(new ListVolumesReply([], true, 1, [new KnownServer(ServerRole.Storage, 1, "", "")]));
-        RoundTrip(new GetViewReply([new ServerStatus(ServerRole.Node, 1, "", "", "", 0, true, 0, [], [])]));
+        RoundTrip(new GetViewReply([new ServerStatus(ServerRole.Node, 1, "", "", "", 0, true, 0, [], [])], true));
         RoundTrip(new StorageStatusReply([new TierStatus(default, 0, 0, 0, true, "")]));
         RoundTrip(new NodeStatusReply("", 0, [new MountStatus("", "", 0, "")]));
         RoundTrip(new ReadDirReply([new DirectoryEntry(1, 1, 4, default, default)], true));
