@@ -70,6 +70,7 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
         body?.Dispose();
         var start = Stopwatch.GetTimestamp();
         var opcode = call.Header.Opcode;
+        Counters.Begin(opcode);
         if (OperationTable.Find(opcode) is { } row)
         {
             if (VolumeOf(call) is { } volume)
@@ -86,7 +87,7 @@ internal sealed partial class MetadataService : IRpcHandler, IDisposable
             Dispatch(call, opcode, head);
         }
 
-        Counters.Count(opcode, start);
+        Counters.End(opcode, start);
     }
 
     /// <summary>Remembers which servers there are, for a controller that has lost its state: files name storage servers by the ids that it gave them.</summary>

@@ -13,13 +13,22 @@ public sealed class OperationCounters
     private readonly long[] _ticks = new long[256];
     private long _sessionsExpired;
 
-    /// <summary>Counts a request that began at <paramref name="startTimestamp"/> of the <see cref="Stopwatch"/>.</summary>
-    public void Count(Opcode opcode, long startTimestamp)
+    /// <summary>Counts a request, before it is answered: whoever has the answer finds it counted.</summary>
+    public void Begin(Opcode opcode)
     {
         var index = (int)opcode - OpcodeBase;
         if ((uint)index < 256)
         {
             Interlocked.Increment(ref _counts[index]);
+        }
+    }
+
+    /// <summary>Counts the time of a request that began at <paramref name="startTimestamp"/> of the <see cref="Stopwatch"/>.</summary>
+    public void End(Opcode opcode, long startTimestamp)
+    {
+        var index = (int)opcode - OpcodeBase;
+        if ((uint)index < 256)
+        {
             Interlocked.Add(ref _ticks[index], Stopwatch.GetTimestamp() - startTimestamp);
         }
     }
@@ -36,9 +45,6 @@ public sealed class OperationCounters
 
     /// <summary>Counts a session that was ended because its node was silent, or did not acknowledge a recall.</summary>
     public void SessionExpired() => Interlocked.Increment(ref _sessionsExpired);
-
-    /// <summary>Requests of an opcode so far.</summary>
-    public long CountOf(Opcode opcode) => Volatile.Read(ref _counts[(int)opcode - OpcodeBase]);
 
     /// <summary>All counters of operations that are not 0, and of sessions.</summary>
     public IEnumerable<(string Name, string Labels, double Value)> Metrics()
