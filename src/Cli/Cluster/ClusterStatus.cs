@@ -77,9 +77,10 @@ internal static class ClusterStatus
         {
             if (!roles.Any(r => r.Role == record.Role && r.Name == record.Name))
             {
+                // The CSI driver asks the controller, which does not know it.
                 var alive = record.Process.IsAlive;
-                roles.Add(new RoleView(
-                    record.Role, record.Name, 0, record.Process.Pid, alive, alive ? "runs, but the controller does not know it" : "dead", record.Endpoint, record.Metrics, record.Restarts));
+                var health = !alive ? "dead" : record.Role == "csi" ? "ok" : "runs, but the controller does not know it";
+                roles.Add(new RoleView(record.Role, record.Name, 0, record.Process.Pid, alive, health, record.Endpoint, record.Metrics, record.Restarts));
             }
         }
 

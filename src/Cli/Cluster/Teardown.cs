@@ -20,13 +20,14 @@ internal static class Teardown
     {
         var cluster = LoadLeniently(paths.File, ClusterFile.Load, paths, problem);
         var kept = LoadLeniently(paths.Kept, ClusterFile.LoadKept, paths, problem);
+        var published = Published(paths);
         await UnmountAllAsync(paths, problem).ConfigureAwait(false);
         await Task.WhenAll(NodeLauncher.Names(paths).Select(name => NodeLauncher.StopAsync(paths, name))).ConfigureAwait(false);
         // What died while it was being unmounted has left its mount behind.
-        UnmountDead(paths, problem);
+        UnmountDead(paths, published, problem);
         await StopRolesAsync(cluster).ConfigureAwait(false);
         await StopStrayAsync(paths, problem).ConfigureAwait(false);
-        UnmountDead(paths, problem);
+        UnmountDead(paths, published, problem);
         RemoveFiles(paths, cluster, kept, removeData, problem);
     }
 
@@ -99,11 +100,17 @@ internal static class Teardown
         }
     }
 
-    private static void UnmountDead(ClusterPaths paths, Action<string> problem)
+    /// <summary>Mounts that have no record, of volumes that were published for pods: they lie in their node's directory, and at the places that they were published at.</summary>
+    private static IReadOnlyList<string> Published(ClusterPaths paths)
     {
-        // Those of volumes that were published for pods have no record: they lie in their node's directory.
-        var published = MountTable.Read().Where(mount => mount.Type == MountTable.FileSystemType && mount.MountPoint.StartsWith(paths.Nodes + "/", StringComparison.Ordinal));
-        foreach (var directory in MountRecords.All(paths).Select(mount => mount.Directory).Concat(published.Select(mount => mount.MountPoint)).ToArray())
+        var all = MountTable.Read().Where(mount => mount.Type == MountTable.FileSystemType).ToArray();
+        var devices = all.Where(mount => mount.MountPoint.StartsWith(paths.Nodes + "/", StringComparison.Ordinal)).Select(mount => mount.Device).ToHashSet();
+        return [.. all.Where(mount => devices.Contains(mount.Device)).Select(mount => mount.MountPoint)];
+    }
+
+    private static void UnmountDead(ClusterPaths paths, IEnumerable<string> published, Action<string> problem)
+    {
+        foreach (var directory in MountRecords.All(paths).Select(mount => mount.Directory).Concat(published).ToArray())
         {
             try
             {

@@ -92,9 +92,10 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var name = CsiNames.OfId(id);
         var place = Path.TrimEndingDirectorySeparator(target);
 
-        // Pods that share a volume need not wait for each other, unless there may be one only.
-        using var pending = _pending.Begin(name, mode == AccessMode.SingleNodeSingleWriter || CsiNames.MayBeInline(name) ? "" : place);
         var isInline = request.VolumeContext.TryGetValue(EphemeralKey, out var ephemeral) && ephemeral == "true";
+
+        // Pods that share a volume need not wait for each other, unless there may be one only.
+        using var pending = _pending.Begin(name, mode == AccessMode.SingleNodeSingleWriter || isInline ? "" : place);
         var found = isInline
             ? await MakeInlineAsync(name, id, request, cancellation).ConfigureAwait(false)
             : await cluster.FindAsync(name, cancellation).ConfigureAwait(false);
@@ -128,9 +129,8 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var id = CsiRequests.Required(request.VolumeId, "volume_id");
         var target = CsiRequests.RequiredPath(request.TargetPath, "target_path");
         var name = CsiNames.OfId(id);
-        var mayBeInline = CsiNames.MayBeInline(name);
-        using var pending = _pending.Begin(name, mayBeInline ? "" : Path.TrimEndingDirectorySeparator(target));
-        var (isInline, unknown) = mayBeInline ? await IsInlineAsync(name, cancellation).ConfigureAwait(false) : (false, null);
+        var (isInline, unknown) = CsiNames.MayBeInline(name) ? await IsInlineAsync(name, cancellation).ConfigureAwait(false) : (false, null);
+        using var pending = _pending.Begin(name, isInline ? "" : Path.TrimEndingDirectorySeparator(target));
         await node.UnpublishAsync(name, target, discards: isInline, cancellation).ConfigureAwait(false);
         if (unknown is not null)
         {

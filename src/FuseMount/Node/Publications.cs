@@ -11,11 +11,18 @@ namespace EphemeralFs.FuseMount.Node;
 /// Volumes at the directories of pods, as CSI publishes them: each volume is mounted once on a node, in a directory of the daemon's, and appears at every target
 /// as one more place of that mount. The kernel's table is the only record of it, so nothing has to be remembered over restarts and reboots.
 /// </summary>
-/// <param name="directory">Where the mounts themselves are, each in a directory with the volume's name.</param>
+/// <remarks>
+/// What is published read-only has a mount of its own that takes no writes. That a place of a mount is read-only is not enough: whoever makes one more place of it for a
+/// container may say otherwise, and container runtimes do (runc 1.3 clears what a pod does not ask for).
+/// </remarks>
+/// <param name="directory">Where the mounts themselves are, each in a directory with the volume's name, and <see cref="ReadOnlySuffix"/> for the one that takes no writes.</param>
 /// <param name="node">Mounts and unmounts them.</param>
 /// <param name="logger">For what is cleaned up.</param>
 internal sealed class Publications(string directory, NodeHost node, ILogger logger)
 {
+    /// <summary>No name of a volume has it.</summary>
+    private const string ReadOnlySuffix = "+ro";
+
     private readonly string _directory = MountPaths.Resolve(directory); // as the mount table has it
 
     /// <summary>One call for a volume at a time.</summary>
@@ -69,14 +76,15 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             return (Errno.ENOENT.ToStatus(), $"the directory {Path.GetDirectoryName(target)} does not exist");
         }
 
-        var (status, error) = await MountAsync(request.Volume, request.MetadataEndpoint, request.Hints);
+        var (status, error) = await MountAsync(request.Volume, options.ReadOnly, request.MetadataEndpoint, request.Hints);
         if (status != Status.OK)
         {
             return (status, error);
         }
 
-        var source = MountPointOf(request.Volume);
-        var failure = request.Group < 0 ? Errno.OK : GiveTo(source, (uint)request.Group);
+        // As kubelet has it: who only reads changes no owner.
+        var source = MountPointOf(request.Volume, options.ReadOnly);
+        var failure = request.Group < 0 || options.ReadOnly ? Errno.OK : GiveTo(source, (uint)request.Group);
         var made = !Directory.Exists(target);
         try
         {
@@ -146,9 +154,9 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         return
         [
             .. (volume.Length == 0 ? MountTable.Read().Where(static entry => entry.Type == MountTable.FileSystemType) : MountTable.Find(MountTable.FileSystemType, volume))
-                .Where(entry => entry.MountPoint != MountPointOf(entry.Source)
-                    && node.IsMountOf(entry.Device, MountPointOf(entry.Source)))
-                .Select(entry => new PublishedVolume(entry.Source, As(entry.MountPoint), IsReadOnly(entry), node.ProblemOf(MountPointOf(entry.Source)))),
+                // Kubelet makes places of subdirectories for the containers of a pod: that is its affair.
+                .Where(entry => entry.Root == "/" && entry.MountPoint != SourceOf(entry) && SourceOf(entry) is not null)
+                .Select(entry => new PublishedVolume(entry.Source, As(entry.MountPoint), IsReadOnly(entry), node.ProblemOf(SourceOf(entry)!))),
         ];
 
         string As(string target) => root.Length > 0 && target.StartsWith(real + "/", StringComparison.Ordinal)
@@ -159,7 +167,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     /// <summary>Takes away mounts that no target uses any more: a daemon may have been killed between the two, or with its keeper.</summary>
     public async Task CleanUpAsync()
     {
-        foreach (var volume in MountTable.Read().Where(entry => entry.Type == MountTable.FileSystemType && entry.MountPoint == MountPointOf(entry.Source)).Select(entry => entry.Source).Distinct())
+        foreach (var volume in MountTable.Read().Where(entry => entry.Type == MountTable.FileSystemType && MountPointsOf(entry.Source).Contains(entry.MountPoint)).Select(entry => entry.Source).Distinct())
         {
             using var held = await _locks.LockAsync(volume);
             await UnmountUnusedAsync(volume);
@@ -200,11 +208,16 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         return MountPaths.Resolve(target) == resolved ? null : $"'{target}' leads through a symbolic link to {MountPaths.Resolve(target)}";
     }
 
-    private string MountPointOf(string volume) => Path.Combine(_directory, volume);
+    private string MountPointOf(string volume, bool isReadOnly) => Path.Combine(_directory, isReadOnly ? volume + ReadOnlySuffix : volume);
 
-    private async Task<(Status Status, string Error)> MountAsync(string volume, string metadataEndpoint, string hints)
+    private string[] MountPointsOf(string volume) => [MountPointOf(volume, isReadOnly: false), MountPointOf(volume, isReadOnly: true)];
+
+    /// <summary>Where the mount is of which this is a place; null when this daemon serves none such.</summary>
+    private string? SourceOf(MountEntry entry) => Array.Find(MountPointsOf(entry.Source), mountPoint => node.IsMountOf(entry.Device, mountPoint));
+
+    private async Task<(Status Status, string Error)> MountAsync(string volume, bool isReadOnly, string metadataEndpoint, string hints)
     {
-        var mountPoint = MountPointOf(volume);
+        var mountPoint = MountPointOf(volume, isReadOnly);
         if (node.IsMounted(mountPoint))
         {
             return (Status.OK, "");
@@ -226,7 +239,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         }
 
         // What a target must not have is said of the target. Pods with user namespaces map it.
-        var (status, _, error) = await node.MountAsync(new MountRequest(volume, mountPoint, "suid,dev,exec,allow_other,idmap,nonempty"), metadataEndpoint, hints);
+        var (status, _, error) = await node.MountAsync(new MountRequest(volume, mountPoint, $"{(isReadOnly ? "ro" : "rw")},suid,dev,exec,allow_other,idmap,nonempty"), metadataEndpoint, hints);
         if (status != Status.OK)
         {
             _ = RemoveDirectory(mountPoint);
@@ -237,7 +250,14 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
 
     private async Task UnmountUnusedAsync(string volume, bool discards = false)
     {
-        var mountPoint = MountPointOf(volume);
+        foreach (var mountPoint in MountPointsOf(volume))
+        {
+            await UnmountUnusedAsync(volume, mountPoint, discards);
+        }
+    }
+
+    private async Task UnmountUnusedAsync(string volume, string mountPoint, bool discards)
+    {
         if (MountTable.Find(MountTable.FileSystemType, volume).Any(entry => entry.MountPoint != mountPoint && node.IsMountOf(entry.Device, mountPoint)))
         {
             return;

@@ -96,6 +96,9 @@ public sealed class CsiCluster : IDisposable
         Assert.False(Directory.Exists(target), $"{target} is still there");
     }
 
+    /// <summary>Runs a program, which has to succeed.</summary>
+    internal void Run(string program, params string[] arguments) => new Command(Kubelet, 60, Tool.Find(program), arguments).Run().MustSucceed();
+
     /// <summary>Names of all volumes of the cluster.</summary>
     internal IReadOnlyList<string> Volumes() => [.. VolumeStatuses().Select(volume => volume.Name)];
 

@@ -10,6 +10,10 @@ public sealed class PluginTests(CsiCluster csi)
 {
     private const string Inline = """{"csi.storage.k8s.io/ephemeral": "true"}""";
 
+    [Fact]
+    public void A_cluster_with_the_driver_is_healthy() =>
+        Assert.Contains("\"healthy\": true", csi.Cluster.Program(60, "status", "--json").Run().MustSucceed(), StringComparison.Ordinal);
+
     [Theory]
     [InlineData("")]
     [InlineData("/")]

@@ -16,7 +16,7 @@ public sealed class PublishTests(CsiCluster csi)
         string id = await csi.CreateAsync("shared");
         string first = await csi.PublishAsync(id);
         string second = await csi.PublishAsync(id, isReadOnly: true);
-        Assert.Equal(3, csi.Mounts().Count);
+        Assert.Equal(4, csi.Mounts().Count); // with a mount for each that is read-only or not
         File.WriteAllText(Path.Combine(first, "file"), "seen by both");
         Assert.Equal("seen by both", File.ReadAllText(Path.Combine(second, "file")));
         Assert.Throws<IOException>(() => File.WriteAllText(Path.Combine(second, "other"), ""));
@@ -44,6 +44,40 @@ public sealed class PublishTests(CsiCluster csi)
         await csi.DeleteAsync(id);
     }
 
+    /// <summary>Kubelet makes a place of a subdirectory for a container, and publishes again when it was restarted.</summary>
+    [Fact]
+    public async Task A_subdirectory_for_a_container_is_no_second_place()
+    {
+        string id = await csi.CreateAsync("alone-below");
+        string target = await csi.PublishAsync(id, Alone);
+        Directory.CreateDirectory(Path.Combine(target, "sub"));
+        string inside = Directory.CreateDirectory(Path.Combine(csi.Kubelet, "volume-subpaths")).FullName;
+        csi.Run("mount", "--bind", Path.Combine(target, "sub"), inside);
+        (await csi.TryPublishAsync(id, target, Alone)).Ok();
+        string second = csi.NewTarget();
+        (await csi.TryPublishAsync(id, second, Alone)).Fails(GrpcStatusCode.FailedPrecondition);
+        csi.Run("umount", inside);
+        Directory.Delete(inside);
+        await csi.UnpublishAsync(id, target);
+        await csi.DeleteAsync(id);
+    }
+
+    /// <summary>Of a volume that the driver has not made it cannot be seen from the name whether it is an inline one.</summary>
+    [Fact]
+    public async Task Pods_of_a_static_volume_come_and_go_at_once()
+    {
+        string[] targets = [.. Enumerable.Range(0, 12).Select(_ => csi.NewTarget())];
+        foreach (var answer in await Task.WhenAll(targets.Select(target => csi.TryPublishAsync("tmp", target))))
+        {
+            answer.Ok();
+        }
+        foreach (var answer in await Task.WhenAll(targets.Select(target => csi.TryUnpublishAsync("tmp", target))))
+        {
+            answer.Ok();
+        }
+        Assert.Empty(csi.Mounts());
+    }
+
     [Fact]
     public async Task Twenty_pods_that_begin_at_once_share_one_mount()
     {
@@ -51,8 +85,9 @@ public sealed class PublishTests(CsiCluster csi)
         string[] targets = [.. Enumerable.Range(0, 20).Select(_ => csi.NewTarget())];
         var answers = await Task.WhenAll(targets.Select((target, i) => csi.TryPublishAsync(id, target, isReadOnly: i % 4 == 3)));
         Array.ForEach(answers, answer => answer.Ok());
-        Assert.Equal(targets.Length + 1, csi.Mounts().Count);
-        Assert.Single(csi.Devices());
+        // One for those who write, and one that takes no writes.
+        Assert.Equal(targets.Length + 2, csi.Mounts().Count);
+        Assert.Equal(2, csi.Devices().Count);
         File.WriteAllText(Path.Combine(targets[0], "file"), "one for all");
         Assert.All(targets, target => Assert.Equal("one for all", File.ReadAllText(Path.Combine(target, "file"))));
         answers = await Task.WhenAll(targets.Select(target => csi.TryUnpublishAsync(id, target)));
@@ -111,6 +146,14 @@ public sealed class PublishTests(CsiCluster csi)
         string target = await csi.PublishAsync(id, """{"mount": {"mount_flags": ["ro"]}, "access_mode": {"mode": "MULTI_NODE_MULTI_WRITER"}}""");
         Assert.Contains("ro", csi.OptionsOf(target).Split(','));
         Assert.Contains("Read-only file system", Assert.Throws<IOException>(() => File.WriteAllText(Path.Combine(target, "file"), "")).Message, StringComparison.Ordinal);
+
+        // Container runtimes make a place of their own of it, and say that it is not read-only.
+        string inside = Directory.CreateDirectory(Path.Combine(csi.Kubelet, "inside")).FullName;
+        csi.Run("mount", "--bind", target, inside);
+        csi.Run("mount", "-o", "remount,bind,rw", inside);
+        Assert.Contains("Read-only file system", Assert.Throws<IOException>(() => File.WriteAllText(Path.Combine(inside, "file"), "")).Message, StringComparison.Ordinal);
+        csi.Run("umount", inside);
+        Directory.Delete(inside);
 
         // What the pod says and what the claim says come to the same.
         (await csi.CallAsync("Node", "NodePublishVolume", $$"""{"volume_id": "{{id}}", "target_path": "{{target}}", "readonly": true, "volume_capability": {{CsiCluster.Shared}} }""")).Ok();
