@@ -155,8 +155,10 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         [
             .. (volume.Length == 0 ? MountTable.Read().Where(static entry => entry.Type == MountTable.FileSystemType) : MountTable.Find(MountTable.FileSystemType, volume))
                 // Kubelet makes places of subdirectories for the containers of a pod: that is its affair.
-                .Where(entry => entry.Root == "/" && entry.MountPoint != SourceOf(entry) && SourceOf(entry) is not null)
-                .Select(entry => new PublishedVolume(entry.Source, As(entry.MountPoint), IsReadOnly(entry), node.ProblemOf(SourceOf(entry)!))),
+                .Where(entry => entry.Root == "/")
+                .Select(entry => (Entry: entry, Source: SourceOf(entry)))
+                .Where(place => place.Source is not null && place.Entry.MountPoint != place.Source)
+                .Select(place => new PublishedVolume(place.Entry.Source, As(place.Entry.MountPoint), IsReadOnly(place.Entry), node.ProblemOf(place.Source!))),
         ];
 
         string As(string target) => root.Length > 0 && target.StartsWith(real + "/", StringComparison.Ordinal)

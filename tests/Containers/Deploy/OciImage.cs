@@ -12,23 +12,8 @@ namespace EphemeralFs.Tests.Containers.Deploy;
 /// <param name="Gid">His group.</param>
 internal sealed record OciImage(string Root, string[] Command, string[] Environment, uint Uid, uint Gid)
 {
-    /// <summary>
-    /// Builds upon a root file system of what the manifests, the .NET runtime and the pods of tests need of a Linux. That has Debian's order of where names
-    /// of hosts are looked for: the C library's own asks a name server first.
-    /// </summary>
-    private const string BuildScript = """
-        cd "$1"; source=$2; mkdir base layout root
-        dotnet=$(dirname "$(dotnet --list-runtimes | sed -n 's/^Microsoft.NETCore.App .*\[\(.*\)\]/\1/p' | tail -n 1)")
-        program=$source/artifacts/launcher/$(cat "$source/artifacts/launcher/current")/ephemeralfs
-        for file in /bin/sh /usr/bin/{test,install,cat,cmp,rm,seq,sleep} /usr/lib/*/lib{ssl,crypto}.so.3 "$program" "$dotnet"/Microsoft.NETCore.App/*/*.so; do
-            case $file in /bin/*|/usr/bin/*|/usr/lib/*/lib*.so.3) echo "$file" ;; esac
-            ldd "$file" | grep -o '/[^ ]*' || true
-        done | grep -v "^$dotnet" | sort -u | xargs cp -L --parents -t base
-        mkdir -p base/proc base/tmp base/etc
-        echo 'hosts: files dns' >base/etc/nsswitch.conf
-        "$source"/deploy/csi/image/build base image.tar "$3"
-        tar -xf image.tar -C layout
-        """;
+    /// <summary>What the pods of tests run.</summary>
+    private static readonly string[] Programs = [.. new[] { "cat", "cmp", "rm", "seq", "sleep" }.Select(name => $"/usr/bin/{name}")];
 
     /// <param name="directory">An empty one, for all of it.</param>
     /// <param name="name">What pods call it.</param>
@@ -38,7 +23,7 @@ internal sealed record OciImage(string Root, string[] Command, string[] Environm
         foreach (var (seconds, command) in new (int, string[])[]
         {
             (1200, [Path.Combine(Manifests.Root, "ephemeralfs"), "version"]),
-            (300, ["/bin/bash", "-euo", "pipefail", "-c", BuildScript, "image", directory, Manifests.Root, name]),
+            (300, ["/bin/bash", "-c", ImageScript.Build, "image", directory, Manifests.Root, name, .. Programs]),
         })
         {
             new Mount.Command(directory, seconds, command[0], command[1..])
