@@ -61,6 +61,11 @@ public sealed class Command
         {
             start.Environment[name] = value;
         }
+        foreach (string name in new[] { "MAKEFLAGS", "MFLAGS", "MAKELEVEL" })
+        {
+            // 'make test' has started these tests: a make in one of them is no part of that.
+            start.Environment.Remove(name);
+        }
     }
 
     /// <summary>A bash script that stops at the first failure; <paramref name="seconds"/> for all of it.</summary>
