@@ -159,13 +159,14 @@ internal sealed class GrpcEndpoint
                 ? Interrupted(http, message, null)
                 : Outcome.Answered(message, await handler.ConfigureAwait(false));
         }
+        catch (Exception e) when (cancel.IsCancellationRequested && e is GrpcException or OperationCanceledException)
+        {
+            // Whatever the handler made of it when it was cancelled: this is why.
+            return Interrupted(http, message, e);
+        }
         catch (GrpcException e)
         {
             return new Outcome(e.Code, e.Message, message, null, e, StatusCodes.Status200OK);
-        }
-        catch (OperationCanceledException e) when (cancel.IsCancellationRequested)
-        {
-            return Interrupted(http, message, e);
         }
         catch (Exception e)
         {

@@ -31,7 +31,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
     {
         if (VirtualFiles.Find(r.NodeId, r.Name) is not Ino.None and var own)
         {
-            r.ReplyEntry(AttributeMapping.ToEntry(VirtualFiles.Attributes(own), life: 0));
+            r.ReplyEntry(AttributeMapping.ToEntry(self.Virtual.Attributes(own), life: 0));
             return;
         }
 
@@ -395,7 +395,7 @@ internal class VolumeFileSystem(VolumeClient volume, VirtualFiles files, Func<(u
     }
 
     private ValueTask<Found> AttributesAsync(ulong ino) => VirtualFiles.Contains(ino)
-        ? new ValueTask<Found>(new Found(Status.OK, VirtualFiles.Attributes(ino), LeaseOffer.None))
+        ? new ValueTask<Found>(new Found(Status.OK, Virtual.Attributes(ino), LeaseOffer.None))
         : Volume.Namespace.GetAttrAsync(ino);
 
     private FuseKstatfs ToStatfs(in StatFsReply usage)

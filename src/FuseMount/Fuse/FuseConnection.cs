@@ -70,6 +70,9 @@ public sealed unsafe class FuseConnection : IDisposable
 
     internal FuseHandler Handler { get; }
 
+    /// <summary>Held by the resting reader whose turn it is to wait.</summary>
+    internal Lock RestGate { get; } = new();
+
     internal FusePool Pool { get; }
 
     internal FuseTrace? Tracer { get; }

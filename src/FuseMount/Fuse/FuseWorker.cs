@@ -89,19 +89,13 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
                 _reading = false;
                 return new FuseEnd(FuseEndReason.Stopped, Errno.OK);
             }
-            int length = 0;
-            Errno errno = _buffer is null ? channel.WaitReadable(Timeout.Infinite) : channel.Receive(_buffer.Start, _buffer.Capacity, out length);
+            Errno errno = _buffer is null ? ReceiveRested(out int length) : channel.Receive(_buffer.Start, _buffer.Capacity, out length);
             _reading = false;
             switch (errno)
             {
-                case Errno.OK when _buffer is null:
-                    _buffer = connection.Pool.RentBuffer();
-                    Volatile.Write(ref _lastRead, Stopwatch.GetTimestamp());
-                    FuseRest.Awake(this);
-                    break;
                 case Errno.OK:
                     _mayRest = false;
-                    Dispatch(_buffer, length);
+                    Dispatch(_buffer!, length);
                     break;
                 case Errno.EINTR:
                     if (_mayRest)
@@ -121,6 +115,27 @@ internal sealed unsafe class FuseWorker(FuseConnection connection, FuseChannel c
                 default:
                     return new FuseEnd(FuseEndReason.Failed, errno);
             }
+        }
+    }
+
+    /// <summary>Waits without a buffer, then has one and reads. EINTR also when the connection stops.</summary>
+    private Errno ReceiveRested(out int length)
+    {
+        length = 0;
+
+        // One of the resting readers waits, and has read before the next one does: poll(2) would wake all of them for one request, and each would have a buffer.
+        lock (connection.RestGate)
+        {
+            Errno errno = connection.IsStopping ? Errno.EINTR : channel.WaitReadable(Timeout.Infinite);
+            if (errno != Errno.OK)
+            {
+                return errno;
+            }
+            FuseBuffer buffer = connection.Pool.RentBuffer();
+            Volatile.Write(ref _buffer, buffer);
+            Volatile.Write(ref _lastRead, Stopwatch.GetTimestamp());
+            FuseRest.Awake(this);
+            return channel.Receive(buffer.Start, buffer.Capacity, out length);
         }
     }
 

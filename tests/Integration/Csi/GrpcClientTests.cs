@@ -115,6 +115,23 @@ public sealed class GrpcClientTests
     }
 
     [Fact]
+    public async Task A_handler_that_fails_because_of_its_deadline_is_answered_with_the_deadline()
+    {
+        await using var rig = await GrpcRig.StartAsync();
+        rig.Stage = async (_, call) =>
+        {
+            // Goes on within the cancellation, and so has ended before the server sees it.
+            var cancelled = new TaskCompletionSource();
+            await using var registration = call.Cancellation.Register(cancelled.SetResult);
+            await cancelled.Task;
+            throw new GrpcException(GrpcStatusCode.Aborted, "what was asked of the cluster was cancelled");
+        };
+        using var raw = new RawGrpc(rig.Socket);
+        var answer = await raw.PostAsync("/csi.v1.Node/NodeStageVolume", [new byte[GrpcFrame.PrefixBytes]], headers: ("grpc-timeout", "50m"));
+        Assert.Equal(GrpcStatusCode.DeadlineExceeded, answer.Code);
+    }
+
+    [Fact]
     public async Task The_client_sees_its_deadline_and_its_cancellation()
     {
         await using var rig = await GrpcRig.StartAsync();

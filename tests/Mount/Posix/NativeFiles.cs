@@ -95,6 +95,12 @@ internal static unsafe partial class Native
     /// <summary><c>copy_file_range(2)</c> that moves both descriptors' own positions.</summary>
     public static long CopyFileRangeHere(int from, int to, long length) => Result(CopyFileRangeCall(from, null, to, null, (nuint)length, 0));
 
+    [LibraryImport("libc", EntryPoint = "sendfile", SetLastError = true)]
+    private static partial nint SendfileCall(int to, int from, long* offset, nuint length);
+
+    /// <summary><c>sendfile(2)</c> that moves the position of what is read.</summary>
+    public static long Sendfile(int to, int from, long length) => Result(SendfileCall(to, from, null, (nuint)length));
+
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
     private static partial int FsyncCall(int fd);
 

@@ -27,6 +27,22 @@ public sealed unsafe class NodeSemanticsTests(VolumeFixture volume)
     }
 
     [Fact]
+    public void The_stats_file_has_a_size_that_sendfile_reads_to()
+    {
+        using var sides = volume.NewSides("stats");
+        string copy = Path.Combine(sides.Subject, "copy");
+        int from = Open(Path.Combine(volume.First, ".stats"), Native.O_RDONLY), to = Open(copy, Native.O_CREAT | Native.O_WRONLY);
+        Expect.Ok(Native.Fstat(from, out Statx status));
+        Assert.InRange(Native.Sendfile(to, from, 1 << 20), 100, 1 << 20);
+        Assert.InRange(status.Size, 100u, 1u << 20);
+        Expect.Ok(Native.Close(from));
+        Expect.Ok(Native.Close(to));
+        string text = File.ReadAllText(copy);
+        Assert.StartsWith("volume: tmp\n", text, StringComparison.Ordinal);
+        Assert.DoesNotContain('\0', text);
+    }
+
+    [Fact]
     public void A_fifo_passes_bytes_and_keeps_its_times()
     {
         using var sides = volume.NewSides("fifo");

@@ -200,6 +200,18 @@ public class FuseConnectionTests
     }
 
     [Fact]
+    public async Task OneRequestWakesOneRestingReader()
+    {
+        using var rig = new Rig(workers: 16);
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.True(SpinWait.SpinUntil(() => rig.Connection.RestingReaders == rig.Options.Workers, TimeSpan.FromSeconds(30)));
+            await rig.Lookup("abc");
+            Assert.Equal(rig.Options.Workers - 1, rig.Connection.RestingReaders);
+        }
+    }
+
+    [Fact]
     public async Task SlowOperationsAndIoErrorsAreTold()
     {
         var slow = new ConcurrentBag<FuseFinishedOperation>();
