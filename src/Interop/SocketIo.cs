@@ -9,6 +9,7 @@ public static partial class SocketIo
 {
     private const int SO_SNDBUFFORCE = 32;
     private const int IPPROTO_TCP = 6;
+    private const int TCP_SYNCNT = 7;
     private const int TCP_USER_TIMEOUT = 18;
     private const int TCP_RTO_MAX_MS = 44;
 
@@ -97,6 +98,11 @@ public static partial class SocketIo
             _ = setsockopt(socket.SafeHandle, IPPROTO_TCP, TCP_USER_TIMEOUT, &giveUpMs, sizeof(int));
         }
     }
+
+    /// <summary>How often connecting is tried again, after 1, 2, 4 s and so on, before it fails (TCP_SYNCNT, <c>tcp(7)</c>); by itself the kernel takes minutes.</summary>
+    /// <param name="socket">Of TCP, not connected yet.</param>
+    /// <param name="retries">At least 1, which is 3 s in all.</param>
+    public static unsafe void BoundConnect(Socket socket, int retries) => _ = setsockopt(socket.SafeHandle, IPPROTO_TCP, TCP_SYNCNT, &retries, sizeof(int));
 
     /// <summary>The process that listens at the other end of a connected unix socket (SO_PEERCRED, <c>unix(7)</c>); 0 when that is outside of our pid namespace.</summary>
     public static unsafe int PeerProcess(Socket socket)

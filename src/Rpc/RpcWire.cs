@@ -36,6 +36,12 @@ internal sealed class SocketWire : RpcWire
     /// <summary>After a cut of the network a node must be heard before its session expires: within this time, in milliseconds, of which the kernel allows no less.</summary>
     private const int RetransmissionPauseMaxMs = 1000;
 
+    /// <summary>
+    /// A server that is replaced has another address under its name: an attempt at the old one ends, so that the next one asks for the name again before the session
+    /// expires.
+    /// </summary>
+    private const int ConnectRetries = 1;
+
     /// <summary>When TCP gives a silent peer up, in milliseconds: about as long as by its 15 retransmissions without our bound. Calls have deadlines of their own.</summary>
     private const int GiveUpMs = 900_000;
 
@@ -64,7 +70,7 @@ internal sealed class SocketWire : RpcWire
         }
     }
 
-    /// <summary>Connects; null when nobody listens.</summary>
+    /// <summary>Connects; null when nobody listens, or answers within some seconds.</summary>
     public static SocketWire? Connect(Endpoint endpoint)
     {
         var unix = endpoint.UnixPath is not null;
@@ -75,6 +81,11 @@ internal sealed class SocketWire : RpcWire
                 : new Socket(endpoint.Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
         {
+            if (!unix)
+            {
+                SocketIo.BoundConnect(socket, ConnectRetries);
+            }
+
             // A blocking connect: a socket that was ever used asynchronously stays non-blocking inside, and sends rely on blocking mode.
             socket.Connect(endpoint.Address);
             return new SocketWire(socket);

@@ -38,9 +38,17 @@ internal sealed class ClusterOptions
     public ClusterPaths Paths(ParseResult parsed) => ClusterPaths.Resolve(parsed.GetValue(_state));
 
     /// <summary>The controller's address: from the flag, the variable, or what <c>up</c> wrote down.</summary>
-    public Endpoint Controller(ParseResult parsed, ClusterPaths paths) =>
-        ControllerIfGiven(parsed)
-        ?? (ClusterFile.Load(paths) is { Controller.Length: > 0 } cluster ? Endpoint.Parse(cluster.Controller) : throw NotRunning(paths));
+    public Endpoint Controller(ParseResult parsed)
+    {
+        // Where it is given no state directory is needed: in a pod there may be none.
+        if (ControllerIfGiven(parsed) is { } given)
+        {
+            return given;
+        }
+
+        var paths = Paths(parsed);
+        return ClusterFile.Load(paths) is { Controller.Length: > 0 } cluster ? Endpoint.Parse(cluster.Controller) : throw NotRunning(paths);
+    }
 
     /// <summary>The controller's address from the flag or the variable, or null.</summary>
     public Endpoint? ControllerIfGiven(ParseResult parsed)

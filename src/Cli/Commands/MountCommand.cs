@@ -28,7 +28,7 @@ internal static class MountCommand
             var paths = cluster.Paths(parsed);
             return RunAsync(
                 paths,
-                cluster.Controller(parsed, paths),
+                cluster.Controller(parsed),
                 parsed.GetValue(volume)!,
                 parsed.GetValue(directory)!,
                 parsed.GetValue(node) ?? ClusterFile.Load(paths)?.Node ?? "node-1",

@@ -129,7 +129,7 @@ internal static class VolumeCommand
 
     private static async Task<int> CallAsync(ParseResult parsed, ClusterOptions cluster, Func<RpcClient, Endpoint, Task> work)
     {
-        var controller = cluster.Controller(parsed, cluster.Paths(parsed));
+        var controller = cluster.Controller(parsed);
         using var client = new RpcClient(controller);
         await work(client, controller).ConfigureAwait(false);
         return ExitCodes.Success;

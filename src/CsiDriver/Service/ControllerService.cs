@@ -67,7 +67,7 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
         [
             new(CsiLabels.Kind, CsiLabels.Volume),
             new(CsiLabels.Name, name),
-            new(CsiLabels.Parameters, $"inodes={wish.LimitInodes},{wish.Hints}"), // as asked for; changed they may be later
+            new(CsiLabels.Parameters, $"size={wish.LimitBytes},inodes={wish.LimitInodes},{wish.Hints}"), // as asked for; changed they may be later
             new(CsiLabels.SourceKind, kind),
         ];
         using var pending = _pending.Begin(volume);
@@ -125,7 +125,14 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
         var collected = 0;
         foreach (var name in _orphans.For(orphans))
         {
-            collected += await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false) ? 1 : 0;
+            try
+            {
+                collected += await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false) ? 1 : 0;
+            }
+            catch (GrpcException e) when (e.Code == GrpcStatusCode.Unavailable)
+            {
+                _orphans.Restart(name);
+            }
         }
 
         return collected;
@@ -255,6 +262,7 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
     private async Task<ControllerModifyVolumeResponse> ModifyAsync(ControllerModifyVolumeRequest request, CancellationToken cancellation)
     {
         var id = CsiRequests.Required(request.VolumeId, "volume_id");
+        _ = CsiRequests.Add(VolumeWish.None, Mutable(request.MutableParameters), "mutable_parameters");
         using var pending = _pending.Begin(CsiNames.OfId(id));
         var volume = await FindAsync(id, cancellation).ConfigureAwait(false);
         var wish = new VolumeWish(volume.LimitBytes, volume.LimitInodes, VolumeHints.Parse(volume.Hints) ?? VolumeHints.None);

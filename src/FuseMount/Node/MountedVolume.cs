@@ -94,7 +94,7 @@ internal sealed class MountedVolume : IDisposable
             var status = await client.OpenAsync();
             if (status != Core.Status.OK)
             {
-                throw new MountException(status.ToErrno(), SessionFailed(request.Volume, metadataEndpoint, status));
+                throw new MountException(status, SessionFailed(request.Volume, metadataEndpoint, status));
             }
 
             mounted = FuseMounter.Mount(request.Directory, mountOptions);

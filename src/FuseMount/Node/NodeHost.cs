@@ -7,6 +7,7 @@ using EphemeralFs.Hosting;
 using EphemeralFs.Rpc;
 using EphemeralFs.Rpc.Messages;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 
 namespace EphemeralFs.FuseMount.Node;
 
@@ -19,6 +20,9 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     private static readonly TimeSpan HandoverDrain = TimeSpan.FromSeconds(1);
 
     private static readonly TimeSpan KeeperPatience = TimeSpan.FromSeconds(1);
+
+    /// <summary>How long whoever mounts waits for the keeper: as long as one takes to start. Who would unmount waits behind him.</summary>
+    private static readonly TimeSpan DepositPatience = TimeSpan.FromSeconds(10);
 
     /// <summary>How long whoever unmounts lazily waits for the end of the session: servers that are away are not waited for.</summary>
     private static readonly TimeSpan LazyPatience = TimeSpan.FromSeconds(20);
@@ -209,7 +213,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
             {
                 if (_keeper is not null)
                 {
-                    await _keeper.PutAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Serialize(), mount.Descriptors);
+                    await DepositAsync(_keeper, mount.Record, mount.Descriptors);
                 }
             }
             catch
@@ -226,8 +230,14 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
         catch (Exception e) when (e is MountException or Fuse.FuseProtocolException or KeeperException or InvalidDataException)
         {
-            var errno = e is MountException { Errno: var number } ? number : Errno.EIO;
-            return (errno.ToStatus(), default, e.Message);
+            var status = e switch
+            {
+                MountException { Status: var said } => said,
+                KeeperException { Error: Errno.ETIMEDOUT } => Status.Unavailable,
+                KeeperException { Error: var errno } => errno.ToStatus(),
+                _ => Errno.EIO.ToStatus(),
+            };
+            return (status, default, e.Message);
         }
     }
 
@@ -284,6 +294,20 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
 
         return Status.OK;
+    }
+
+    private static async Task DepositAsync(KeeperClient keeper, MountRecord record, IReadOnlyList<SafeFileHandle> descriptors)
+    {
+        string key = MountKeyPrefix + record.Id;
+        var put = keeper.PutAsync(key, record.Serialize(), descriptors);
+        if (await Task.WhenAny(put, Task.Delay(DepositPatience)) != put)
+        {
+            // The keeper that comes back hears of both, or of neither.
+            _ = keeper.RemoveAsync(key);
+            throw new KeeperException(Errno.ETIMEDOUT, "the keeper does not answer, and without it the mount would not outlive this daemon: is it running? Try again");
+        }
+
+        await put;
     }
 
     private void Serve(MountedVolume mount)

@@ -23,6 +23,8 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     /// <summary>No name of a volume has it.</summary>
     private const string ReadOnlySuffix = "+ro";
 
+    private const string NotServed = "nobody serves this mount any more: the node's daemon and its keeper ended together, or its connection was aborted; the pod needs a new one";
+
     private readonly string _directory = MountPaths.Resolve(directory); // as the mount table has it
 
     /// <summary>One call for a volume at a time.</summary>
@@ -57,6 +59,12 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         {
             if (!node.Serves(present.Device))
             {
+                // With what kubelet made of it for the containers of pods (subPath): it finds that there and does not make it anew.
+                foreach (var place in MountTable.Find(MountTable.FileSystemType, request.Volume).Where(entry => entry.Device == present.Device && entry.Root != "/"))
+                {
+                    Detach(place.MountPoint);
+                }
+
                 Detach(target);
             }
             else
@@ -157,9 +165,13 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
                 // Kubelet makes places of subdirectories for the containers of a pod: that is its affair.
                 .Where(entry => entry.Root == "/")
                 .Select(entry => (Entry: entry, Source: SourceOf(entry)))
-                .Where(place => place.Source is not null && place.Entry.MountPoint != place.Source)
-                .Select(place => new PublishedVolume(place.Entry.Source, As(place.Entry.MountPoint), IsReadOnly(place.Entry), node.ProblemOf(place.Source!))),
+                .Where(place => place.Source is null ? IsDead(place.Entry) : place.Entry.MountPoint != place.Source)
+                .Select(place => new PublishedVolume(
+                    place.Entry.Source, As(place.Entry.MountPoint), IsReadOnly(place.Entry), place.Source is null ? NotServed : node.ProblemOf(place.Source))),
         ];
+
+        // Kubelet's directory belongs to one node: what is there and not this daemon's is nobody's.
+        bool IsDead(MountEntry entry) => real.Length > 0 && entry.MountPoint.StartsWith(real + "/", StringComparison.Ordinal) && !node.Serves(entry.Device);
 
         string As(string target) => root.Length > 0 && target.StartsWith(real + "/", StringComparison.Ordinal)
             ? Path.TrimEndingDirectorySeparator(root) + target[real.Length..]

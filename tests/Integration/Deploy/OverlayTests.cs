@@ -208,6 +208,9 @@ public sealed partial class OverlayTests
             Assert.All(pod.Containers, c => Assert.All((c.Args ?? []).SelectMany(a => Variable().Matches(a)), v => Assert.Contains(c.Env, e => e.Name == v.Groups[1].Value)));
         });
         Assert.All(manifests.Of<V1Service>(), service => Assert.Contains(manifests.Workloads, w => Serves(service, w)));
+
+        // Critical pods outside of kube-system need a quota that says so (the admission plug-in ResourceQuota with limitedResources, as on GKE).
+        Assert.Contains(manifests.Of<V1ResourceQuota>(), quota => quota.Spec.ScopeSelector.MatchExpressions.Any(e => e.ScopeName == "PriorityClass" && e.Values.Contains("system-node-critical")));
         Assert.All(manifests.Of<V1PodDisruptionBudget>(), budget => Assert.Contains(manifests.Workloads, w => Matches(budget.Spec.Selector.MatchLabels, w.Template.Metadata.Labels)));
         Assert.All(manifests.Of<V1ClusterRoleBinding>(), b => Assert.Contains(manifests.Of<V1ClusterRole>(), r => r.Metadata.Name == b.RoleRef.Name));
         Assert.All(manifests.Of<V1RoleBinding>(), b => Assert.Contains(manifests.Of<V1Role>(), r => r.Metadata.Name == b.RoleRef.Name));

@@ -131,7 +131,7 @@ public sealed class CsiCluster : IDisposable
         Path.Combine(cluster.State, "nodes", Node, "volumes") is var volumes && Directory.Exists(volumes) ? [.. Directory.EnumerateFileSystemEntries(volumes).Order()] : [];
 
     /// <summary>Stops a process of the cluster, as one that hangs; disposing lets it go on.</summary>
-    /// <param name="role">controller, metadata, node or csi: of which there is one.</param>
+    /// <param name="role">controller, metadata, keeper, node or csi: of which there is one.</param>
     internal IDisposable Halt(string role) => new Halted(ClusterProcess.All(cluster.State).Single(process => process.Role == role));
 
     /// <summary>Waits until the driver says that everything it needs answers.</summary>

@@ -327,6 +327,71 @@ public sealed class PublishTests(CsiCluster csi)
     }
 
     [Fact]
+    public async Task A_place_whose_mount_died_is_abnormal_and_is_published_again()
+    {
+        string id = await csi.CreateAsync("died");
+        string target = csi.NewTarget(), stats = $$"""{"volume_id": "{{id}}", "volume_path": "{{target}}"}""";
+        (await csi.TryPublishAsync(id, target, CsiCluster.OneWriter)).Ok();
+        File.WriteAllText(Path.Combine(target, "file"), "still there");
+        string below = Directory.CreateDirectory(Path.Combine(csi.Kubelet, "pods", "sub")).FullName;
+        Directory.CreateDirectory(Path.Combine(target, "part"));
+        csi.Run("mount", "--bind", Path.Combine(target, "part"), below); // as kubelet does for subPath
+        Assert.False(await IsAbnormalAsync());
+
+        // Ends the connection, as the death of daemon and keeper does.
+        csi.Run("umount", "--force", csi.Mounts().Single(mount => mount != target && mount != below));
+        for (long start = Environment.TickCount64; !await IsAbnormalAsync();)
+        {
+            Assert.True(Environment.TickCount64 - start < 60_000, "nobody says that the mount is dead");
+        }
+
+        (await csi.TryPublishAsync(id, csi.NewTarget(), CsiCluster.OneWriter)).Fails(GrpcStatusCode.FailedPrecondition);
+        (await csi.TryPublishAsync(id, target, CsiCluster.OneWriter)).Ok();
+        Assert.False(await IsAbnormalAsync());
+        Assert.Equal("still there", File.ReadAllText(Path.Combine(target, "file")));
+        Assert.DoesNotContain(below, csi.Mounts());
+        Directory.Delete(below);
+        await csi.UnpublishAsync(id, target);
+        Assert.Empty(csi.Mounts());
+        await csi.DeleteAsync(id);
+
+        async Task<bool> IsAbnormalAsync() => (bool?)(await csi.CallAsync("Node", "NodeGetVolumeStats", stats)).Ok()["volume_condition"]!["abnormal"] ?? false;
+    }
+
+    [Fact]
+    public async Task A_keeper_that_hangs_keeps_no_pod_from_ending()
+    {
+        string id = await csi.CreateAsync("without-keeper");
+        string target = csi.NewTarget();
+        using (csi.Halt("keeper"))
+        {
+            Assert.Contains("keeper", (await csi.TryPublishAsync(id, target)).Fails(GrpcStatusCode.Unavailable).Message, StringComparison.Ordinal);
+            await csi.UnpublishAsync(id, target);
+            Assert.Empty(csi.Mounts());
+        }
+        (await csi.TryPublishAsync(id, target)).Ok();
+        await csi.UnpublishAsync(id, target);
+        await csi.DeleteAsync(id);
+    }
+
+    [Fact]
+    public async Task What_is_published_while_the_metadata_server_hangs_is_to_be_published_again()
+    {
+        string id = await csi.CreateAsync("without-metadata");
+        string target = csi.NewTarget();
+        using (csi.Halt("metadata"))
+        {
+            (await csi.TryPublishAsync(id, target)).Fails(GrpcStatusCode.Unavailable);
+        }
+        await csi.UntilReadyAsync();
+        (await csi.TryPublishAsync(id, target)).Ok();
+        await csi.UnpublishAsync(id, target);
+
+        // By force: the server may have heard of the first session after all, and has it until it expires.
+        csi.Cluster.Program(60, "volume", "delete", id, "--force").Run().MustSucceed();
+    }
+
+    [Fact]
     public async Task An_inline_volume_with_unflushed_bytes_goes_while_the_metadata_server_hangs()
     {
         var before = csi.Volumes();

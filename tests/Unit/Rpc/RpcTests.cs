@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using EphemeralFs.Core;
@@ -34,6 +35,19 @@ public sealed class RpcTests : IDisposable
             result.Body.Dispose();
         });
         await Task.WhenAll(calls);
+    }
+
+    [Fact]
+    public async Task ConnectingToAnAddressThatIsSilentEnds()
+    {
+        // A full queue of a listener drops what comes, as an address does that is nobody's any more. The kernel by itself tries for over a minute.
+        using var silent = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        silent.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        silent.Listen(0);
+        using var first = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        await first.ConnectAsync(silent.LocalEndPoint!);
+        var endpoint = Endpoint.Parse($"tcp:127.0.0.1:{((IPEndPoint)silent.LocalEndPoint!).Port}");
+        Assert.Null(await Task.Run(() => SocketWire.Connect(endpoint)).WaitAsync(TimeSpan.FromSeconds(40)));
     }
 
     [Fact]
