@@ -4,7 +4,7 @@ using System.Net.Sockets;
 
 namespace EphemeralFs.Rpc;
 
-/// <summary>Where a role serves: <c>unix:/path/to.sock</c> or <c>tcp:127.0.0.1:7001</c> (IPv6 as <c>tcp:[::1]:7001</c>; port 0 = any free port).</summary>
+/// <summary>Where a role serves: <c>unix:/path/to.sock</c> or <c>tcp:127.0.0.1:7001</c> (IPv6 as <c>tcp:[::1]:7001</c> or, as the address of a pod is put in, <c>tcp:::1:7001</c>; port 0 = any free port).</summary>
 /// <remarks>To connect, a name does as well as an address (<c>tcp:controller:7001</c>): it is resolved for each connection.</remarks>
 public sealed record Endpoint
 {
@@ -58,9 +58,9 @@ public sealed record Endpoint
                 endpoint = new Endpoint(text, new UnixDomainSocketEndPoint(path));
             }
         }
-        else if (text?.StartsWith("tcp:", StringComparison.Ordinal) == true && IPEndPoint.TryParse(text[4..], out var address))
+        else if (text?.StartsWith("tcp:", StringComparison.Ordinal) == true && TryParseAddress(text[4..], out var address))
         {
-            endpoint = new Endpoint(text, address);
+            endpoint = Tcp(address);
         }
         else if (text?.StartsWith("tcp:", StringComparison.Ordinal) == true && TryParseName(text[4..], out var name))
         {
@@ -75,6 +75,25 @@ public sealed record Endpoint
     }
 
     public override string ToString() => Text;
+
+    /// <summary>An address and a port; of an IPv6 address without brackets what follows the last colon is the port.</summary>
+    private static bool TryParseAddress(string text, [NotNullWhen(true)] out IPEndPoint? address)
+    {
+        address = null;
+        var colon = text.LastIndexOf(':');
+        if (text.StartsWith('[') || text.IndexOf(':') == colon)
+        {
+            return IPEndPoint.TryParse(text, out address);
+        }
+
+        if (IPAddress.TryParse(text.AsSpan(0, colon), out var host)
+            && ushort.TryParse(text.AsSpan(colon + 1), System.Globalization.NumberStyles.None, null, out var port))
+        {
+            address = new IPEndPoint(host, port);
+        }
+
+        return address is not null;
+    }
 
     /// <summary>A DNS name and a port: not all digits and dots, which is an address with a mistake.</summary>
     private static bool TryParseName(string text, [NotNullWhen(true)] out DnsEndPoint? name)

@@ -50,6 +50,26 @@ public sealed class RpcTests : IDisposable
         Assert.Null(await Task.Run(() => SocketWire.Connect(endpoint)).WaitAsync(TimeSpan.FromSeconds(40)));
     }
 
+    [Theory]
+    [InlineData("tcp:127.0.0.1:7001", "tcp:127.0.0.1:7001")]
+    [InlineData("tcp:[fd00::5]:7001", "tcp:[fd00::5]:7001")]
+    [InlineData("tcp:fd00::5:7001", "tcp:[fd00::5]:7001")]
+    [InlineData("tcp:::1:0", "tcp:[::1]:0")]
+    [InlineData("tcp:fd00:::7001", "tcp:[fd00::]:7001")]
+    public void AnAddressIsWrittenWithAndWithoutBrackets(string text, string canonical)
+    {
+        var endpoint = Endpoint.Parse(text);
+        Assert.Equal(canonical, endpoint.Text);
+        Assert.Equal(canonical, $"tcp:{endpoint.Address}");
+    }
+
+    [Theory]
+    [InlineData("tcp:fd00::x:7001")]
+    [InlineData("tcp:fd00::5:70010")]
+    [InlineData("tcp:[fd00::5:7001")]
+    [InlineData("tcp:::")]
+    public void WhatIsNoAddressIsRefused(string text) => Assert.False(Endpoint.TryParse(text, out _, out _));
+
     [Fact]
     public async Task FailuresCarryTheirStatus()
     {
