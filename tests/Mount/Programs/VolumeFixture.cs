@@ -1,6 +1,7 @@
 using EphemeralFs.Tests.Model;
 using EphemeralFs.Tests.Model.Running;
 using EphemeralFs.Tests.Model.Trees;
+using EphemeralFs.Tests.Mount.Cli;
 using EphemeralFs.Tests.Mount.Posix;
 
 namespace EphemeralFs.Tests.Mount.Programs;
@@ -79,7 +80,12 @@ public sealed class VolumeFixture : IDisposable
     {
         if (isSecondMounted)
         {
-            cluster!.Program(60, "umount", second).Run().MustSucceed();
+            // Whoever looks through the machine's mounts meanwhile, as a df of tests beside these does, has it in use for a moment (umount(2), EBUSY).
+            var unmounted = cluster!.Program(60, "umount", second).Run();
+            Wait.For(
+                () => !unmounted.Output.Contains("is in use", StringComparison.Ordinal) || (unmounted = cluster!.Program(60, "umount", second).Run()).ExitCode == 0,
+                () => $"somebody keeps using {second}");
+            unmounted.MustSucceed();
             isSecondMounted = false;
         }
     }
