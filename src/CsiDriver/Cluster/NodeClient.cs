@@ -52,7 +52,10 @@ public sealed class NodeClient(Endpoint socket, string root) : IDisposable
     {
         var result = await _client.CallAsync<TRequest, TReply>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
         return result.IsOk ? result.Value
-            : throw result.Status.ToGrpc(result.Status == Status.Unavailable && result.Error.Length == 0 ? NoAnswer(result.Status) : $"{field}: {(result.Error.Length > 0 ? result.Error : result.Status.ToString())}");
+            : throw result.Status.ToGrpc(
+                result.Error.Length > 0 ? $"{field}: {result.Error}"
+                : result.Status == Status.Unavailable ? NoAnswer(result.Status)
+                : $"{field}: {result.Status}");
     }
 
     private string NoAnswer(Status status) => $"the node daemon at {socket} does not answer ({status}): is the node's daemon running?";

@@ -125,14 +125,7 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
         var collected = 0;
         foreach (var name in _orphans.For(orphans))
         {
-            try
-            {
-                collected += await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false) ? 1 : 0;
-            }
-            catch (GrpcException e) when (e.Code == GrpcStatusCode.Unavailable)
-            {
-                _orphans.Restart(name);
-            }
+            collected += await _orphans.RemoveAsync(cluster, name, cancellation).ConfigureAwait(false) ? 1 : 0;
         }
 
         return collected;

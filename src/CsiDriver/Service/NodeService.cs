@@ -69,18 +69,11 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         {
             // Kubelet may come again after any time: what it publishes just now is not taken away under it.
             using var pending = _pending.TryBegin(name);
-            if (pending is null || (await node.PublishedAsync(name, cancellation).ConfigureAwait(false)).Length > 0)
+            if (pending is not null
+                && (await node.PublishedAsync(name, cancellation).ConfigureAwait(false)).Length == 0
+                && await _unpublished.RemoveAsync(cluster, name, cancellation).ConfigureAwait(false))
             {
-                continue;
-            }
-
-            try
-            {
-                collected += await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false) ? 1 : 0;
-            }
-            catch (GrpcException e) when (e.Code == GrpcStatusCode.Unavailable)
-            {
-                _unpublished.Restart(name);
+                collected++;
             }
         }
 

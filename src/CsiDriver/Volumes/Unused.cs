@@ -1,3 +1,6 @@
+using EphemeralFs.CsiDriver.Cluster;
+using EphemeralFs.CsiDriver.Grpc;
+
 namespace EphemeralFs.CsiDriver.Volumes;
 
 /// <summary>Since when volumes have been of no use to anybody, as far as this plugin has seen. For one caller.</summary>
@@ -29,6 +32,18 @@ internal sealed class Unused(TimeSpan after)
         return [.. unused.Where(name => !_since.TryAdd(name, now) && now - _since[name] >= after.TotalMilliseconds)];
     }
 
-    /// <summary>The server of a volume does not answer, so that it cannot be published either: its time begins anew.</summary>
-    public void Restart(string name) => _since.Remove(name);
+    /// <summary>Deletes a volume that nobody has mounted; whether it did.</summary>
+    public async Task<bool> RemoveAsync(ControllerClient cluster, string name, CancellationToken cancellation)
+    {
+        try
+        {
+            return await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false);
+        }
+        catch (GrpcException e) when (e.Code == GrpcStatusCode.Unavailable)
+        {
+            // Its server does not answer, so that it cannot be published either: its time begins anew.
+            _since.Remove(name);
+            return false;
+        }
+    }
 }
