@@ -15,6 +15,7 @@ public static class FileMode
     public const uint SetGid = 0x400;
     public const uint Sticky = 0x200;
     public const uint GroupExecute = 0x8;
+    public const uint GroupAll = 0x38;
     public const uint PermissionMask = 0xFFF;
 
     /// <summary>The <c>d_type</c> of a mode, <c>readdir(3)</c>.</summary>

@@ -4,6 +4,7 @@ using EphemeralFs.CsiDriver.Logging;
 using EphemeralFs.CsiDriver.Registration;
 using EphemeralFs.CsiDriver.Service;
 using EphemeralFs.Hosting;
+using EphemeralFs.Rpc.Messages;
 using Microsoft.Extensions.Logging;
 
 namespace EphemeralFs.CsiDriver;
@@ -30,7 +31,7 @@ public sealed class CsiHost : IRunningRole
     private KubeletRegistration? _registration;
     private Task _work = Task.CompletedTask;
     private long _collected;
-    private volatile string? _problem = IdentityService.Starting;
+    private volatile string? _problem = "starting";
 
     private CsiHost(CsiOptions options, ILogger logger)
     {
@@ -93,7 +94,7 @@ public sealed class CsiHost : IRunningRole
             await _server.DisposeAsync().ConfigureAwait(false);
         }
 
-        await _work.ConfigureAwait(false);
+        await _work.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // Completion has told
         _node?.Dispose();
         _claims?.Dispose();
         _cluster.Dispose();
@@ -102,16 +103,7 @@ public sealed class CsiHost : IRunningRole
 
     private async Task StartAsync(CancellationToken stopping)
     {
-        var identity = new IdentityService(new IdentityOptions
-        {
-            // Of the driver as a whole: a plugin that serves only its nodes has a controller elsewhere.
-            Controller = true,
-            AccessibilityConstraints = true,
-            GroupController = true,
-            OnlineExpansion = true,
-            Problem = () => _problem,
-        });
-        List<GrpcService> services = [identity.Describe()];
+        List<GrpcService> services = [new IdentityService(() => _problem is null).Describe()];
         if (_controllerService is { } controller)
         {
             services.AddRange([controller.Describe(), new GroupControllerService(_cluster, controller).Describe()]);
@@ -126,14 +118,25 @@ public sealed class CsiHost : IRunningRole
             new GrpcServerOptions { Sockets = [_options.Socket], Completed = new CallLog(_logger).Completed }, services, _logger, stopping).ConfigureAwait(false);
         await AskAsync().ConfigureAwait(false);
         _work = Task.Run(WorkAsync, CancellationToken.None);
+        List<Task> ends = [FailureOf(_work)];
         if (_options.KubeletDirectory.Length > 0 && _nodeService is not null)
         {
             _registration = await KubeletRegistration.StartAsync(
-                new KubeletRegistrationOptions { KubeletDirectory = _options.KubeletDirectory, DriverName = IdentityOptions.DefaultName, CsiSocket = _options.Socket },
+                new KubeletRegistrationOptions { KubeletDirectory = _options.KubeletDirectory, DriverName = IdentityService.DriverName, CsiSocket = _options.Socket },
                 _logger,
                 stopping).ConfigureAwait(false);
-            Completion = _registration.Failed;
+            ends.Add(_registration.Failed);
         }
+
+        // Whatever fails first ends the process, which is started again.
+        Completion = Task.WhenAny(ends).Unwrap();
+    }
+
+    /// <summary>Completes only when the task fails.</summary>
+    private static async Task FailureOf(Task task)
+    {
+        await task.ConfigureAwait(false);
+        await Task.Delay(Timeout.InfiniteTimeSpan).ConfigureAwait(false);
     }
 
     /// <summary>What the driver needs answers; else the text for probes.</summary>
@@ -142,7 +145,7 @@ public sealed class CsiHost : IRunningRole
         string? problem;
         try
         {
-            _ = await _cluster.ViewAsync(_stop.Token).ConfigureAwait(false);
+            _ = await _cluster.ServersAsync(ServerRole.Controller, _stop.Token).ConfigureAwait(false);
             problem = _node is null ? null : await _node.ProblemAsync(ProbeMs, _stop.Token).ConfigureAwait(false);
         }
         catch (GrpcException e)

@@ -59,13 +59,6 @@ public static partial class Mounts
     public static Errno Access(string path, int mode) =>
         access(path, mode) == 0 ? Errno.OK : (Errno)Marshal.GetLastPInvokeError();
 
-    /// <summary>lchown(2) of the group alone.</summary>
-    public static Errno ChangeGroup(string path, uint group) =>
-        lchown(path, uint.MaxValue, group) == 0 ? Errno.OK : (Errno)Marshal.GetLastPInvokeError();
-
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int lchown(string path, uint user, uint group);
-
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int mount(string source, string target, string type, nuint flags, string data);
 

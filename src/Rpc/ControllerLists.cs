@@ -34,17 +34,18 @@ public static class ControllerLists
 
     /// <summary>All servers, by role and id, the controller first.</summary>
     /// <param name="controller">The controller.</param>
+    /// <param name="only">Of this role; None for all. A view with nodes has all their mounts.</param>
     /// <param name="timeoutMs">Milliseconds for each page.</param>
     /// <param name="cancellation">Ends the waiting.</param>
     public static async Task<RpcResult<GetViewReply>> ListServersAsync(
-        this RpcClient controller, int timeoutMs = Limits.RequestDeadlineMs, CancellationToken cancellation = default)
+        this RpcClient controller, ServerRole only = ServerRole.None, int timeoutMs = Limits.RequestDeadlineMs, CancellationToken cancellation = default)
     {
         var servers = new List<ServerStatus>();
         while (true)
         {
             var last = servers.Count == 0 ? default : servers[^1];
             var page = await controller.CallAsync<GetViewRequest, GetViewReply>(
-                new(last.Role, last.Id), timeoutMs: timeoutMs, cancellation: cancellation).ConfigureAwait(false);
+                new(last.Role, last.Id, only), timeoutMs: timeoutMs, cancellation: cancellation).ConfigureAwait(false);
             if (!page.IsOk)
             {
                 return page;

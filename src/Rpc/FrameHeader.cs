@@ -13,7 +13,7 @@ public struct FrameHeader
     public const uint MagicValue = 0x31534645;
 
     /// <summary>Protocol version that this program speaks.</summary>
-    public const byte CurrentVersion = 9;
+    public const byte CurrentVersion = 10;
 
     public uint Magic;
     public byte Version;

@@ -36,6 +36,8 @@ internal static class ClusterStatus
             AddNode(roles, paths, name, status, keeper, record);
         }
 
+        roles = [.. await Task.WhenAll(roles.Select(WithOwnWordsAsync)).ConfigureAwait(false)];
+
         var tiers = servers.SelectMany(s => s.Tiers.Select(t => new TierView(
             s.Name, t.Tier.ToString().ToLowerInvariant(), t.Path, t.CapacityBytes, t.UsedBytes, t.Blocks, t.Healthy))).ToArray();
         var mounts = Mounts(paths, nodes.Select(n => (n.Name, n.Status)));
@@ -57,7 +59,7 @@ internal static class ClusterStatus
     private static async Task<(ServerStatus[] Servers, VolumeStatus[] Volumes)?> AskControllerAsync(Endpoint controller)
     {
         using var client = new RpcClient(controller);
-        var asked = client.ListServersAsync(ControllerMs);
+        var asked = client.ListServersAsync(timeoutMs: ControllerMs);
         var volumes = await client.ListVolumesAsync(known: true, ControllerMs).ConfigureAwait(false);
         var servers = await asked.ConfigureAwait(false);
         return servers.IsOk && volumes.IsOk ? (servers.Value.Servers, volumes.Value.Volumes) : null;
@@ -77,7 +79,7 @@ internal static class ClusterStatus
         {
             if (!roles.Any(r => r.Role == record.Role && r.Name == record.Name))
             {
-                // The CSI driver asks the controller, which does not know it.
+                // The CSI driver asks the controller, which does not know it: see WithOwnWordsAsync.
                 var alive = record.Process.IsAlive;
                 var health = !alive ? "dead" : record.Role == "csi" ? "ok" : "runs, but the controller does not know it";
                 roles.Add(new RoleView(record.Role, record.Name, 0, record.Process.Pid, alive, health, record.Endpoint, record.Metrics, record.Restarts));
@@ -85,6 +87,26 @@ internal static class ClusterStatus
         }
 
         return roles;
+    }
+
+    /// <summary>What those say of themselves that do more than the controller sees: mount, and serve kubelet.</summary>
+    private static async Task<RoleView> WithOwnWordsAsync(RoleView role)
+    {
+        if (role is not { Role: "node" or "csi", Health: "ok", Metrics.Length: > 0 })
+        {
+            return role;
+        }
+
+        using var client = new HttpClient { Timeout = TimeSpan.FromMilliseconds(ControllerMs) };
+        try
+        {
+            using var answer = await client.GetAsync(new Uri(role.Metrics + "/healthz")).ConfigureAwait(false);
+            return role with { Health = (await answer.Content.ReadAsStringAsync().ConfigureAwait(false)).TrimEnd() };
+        }
+        catch (Exception e) when (e is HttpRequestException or TaskCanceledException)
+        {
+            return role with { Health = "does not answer" };
+        }
     }
 
     private static string RoleName(ServerRole role) => role.ToString().ToLowerInvariant();

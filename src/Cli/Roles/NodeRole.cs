@@ -43,7 +43,7 @@ internal sealed class NodeRole : IRunningRole
 
     public string Endpoint { get; }
 
-    public string? Problem => null;
+    public string? Problem => _host.Problem;
 
     public Task Completion => _host.StopRequested;
 

@@ -277,7 +277,7 @@ public sealed class MetadataSession : IDisposable
             ? deferred.SendAllAsync()
             : default;
 
-    private async Task ConnectAsync() => _opened.TrySetResult(await _client.ConnectAsync(_deadlineMs));
+    private async Task ConnectAsync() => _opened.TrySetResult(await _client.ConnectAsync(Math.Min(_deadlineMs, Limits.RequestDeadlineMs)));
 
     private static TaskCompletionSource<Identity?> NewOpening() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 

@@ -30,7 +30,9 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
                 Register(call, request);
                 break;
             case Opcode.GetView when RpcCall.TryRead<GetViewRequest>(head, out var request):
-                call.Reply(new GetViewReply(WirePage.Of(View().Where(server => (server.Role, server.Id).CompareTo((request.AfterRole, request.AfterId)) > 0), out var end), end));
+                var asked = View().Where(server => (server.Role, server.Id).CompareTo((request.AfterRole, request.AfterId)) > 0
+                    && (request.Only == ServerRole.None || server.Role == request.Only));
+                call.Reply(new GetViewReply(WirePage.Of(asked, out var end), end));
                 break;
             case Opcode.AddVolume when RpcCall.TryRead<AddVolumeRequest>(head, out var request):
                 Later(call, () => AddVolumeAsync(request));
@@ -211,7 +213,7 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
             : new(Status.OK, await DescribeAsync(volumes).ConfigureAwait(false));
     }
 
-    /// <summary>A page of these volumes with their use, where the metadata server tells it; else with zeros.</summary>
+    /// <summary>A page of these volumes with their use, where the metadata server tells it.</summary>
     private async Task<GetVolumesReply> DescribeAsync(Volume[] volumes)
     {
         var servers = View().Where(s => s.Role == ServerRole.Metadata).ToDictionary(s => s.Name, StringComparer.Ordinal);
@@ -248,7 +250,8 @@ internal sealed partial class ControllerService(ControllerState state, Controlle
         [.. volume.Labels],
         volume.Source,
         volume.CreatedNs,
-        volume.SourceId);
+        volume.SourceId,
+        used.IsDescribed);
 
     /// <summary>A failure; what is missing is its reason, if anything is.</summary>
     private Outcome<T> Failed<T>(Status status)

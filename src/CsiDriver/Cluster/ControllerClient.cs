@@ -22,16 +22,16 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
     public async Task<VolumeStatus[]> ListAsync(CancellationToken cancellation) =>
         Value(await _client.ListVolumesAsync(timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false)).Volumes;
 
-    /// <summary>All servers.</summary>
-    public async Task<ServerStatus[]> ViewAsync(CancellationToken cancellation) =>
-        Value(await _client.ListServersAsync(AnswerMs, cancellation).ConfigureAwait(false)).Servers;
+    /// <summary>The servers of a role.</summary>
+    public async Task<ServerStatus[]> ServersAsync(ServerRole role, CancellationToken cancellation) =>
+        Value(await _client.ListServersAsync(role, AnswerMs, cancellation).ConfigureAwait(false)).Servers;
 
     /// <summary>What living storage servers still have room for, bytes.</summary>
     /// <param name="wanted">In tiers of this class only; None: in all.</param>
     /// <param name="cancellation">Ends the waiting.</param>
     public async Task<ulong> FreeBytesAsync(TierClass wanted, CancellationToken cancellation) =>
-        (await ViewAsync(cancellation).ConfigureAwait(false))
-            .Where(server => server.Role == ServerRole.Storage && server.Alive)
+        (await ServersAsync(ServerRole.Storage, cancellation).ConfigureAwait(false))
+            .Where(server => server.Alive)
             .SelectMany(server => server.Tiers)
             .Where(tier => tier.Healthy && (wanted == TierClass.None || tier.Tier == wanted) && tier.CapacityBytes > tier.UsedBytes)
             .Aggregate(0UL, static (sum, tier) => sum + tier.CapacityBytes - tier.UsedBytes);
@@ -42,6 +42,9 @@ public sealed class ControllerClient(Endpoint endpoint) : IDisposable
         var made = await _client.CallAsync<AddVolumeRequest, VolumeStatus>(request, timeoutMs: AnswerMs, cancellation: cancellation).ConfigureAwait(false);
         return made.IsOk ? made.Value
             : made.Status == Status.VolumeExists ? null
+
+            // It may be there or come to be, and who is told INTERNAL of it never asks for it again, nor deletes it.
+            : made.Status == Status.Internal ? throw new GrpcException(GrpcStatusCode.Unavailable, $"volume {request.Name} cannot be made, for a reason that the log of the controller or of the metadata server has")
             : throw Failed(made.Status, made.Status == Status.NoSuchVolume ? $"there is no volume {request.Source}" : $"volume {request.Name} cannot be made", made.Error);
     }
 

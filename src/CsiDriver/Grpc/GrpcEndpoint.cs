@@ -214,7 +214,12 @@ internal sealed class GrpcEndpoint
         await ((Task)run.Handler).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (run.End() && run.Handler.Exception?.InnerException is { } error)
         {
-            _logger.LogWarning(error, "{Method} failed after its call had been answered", run.Call.FullMethod);
+            // Without its text, which may hold a secret of the request.
+            _logger.LogWarning(
+                "{Method} failed after its call had been answered: {Error}{Stack}",
+                run.Call.FullMethod,
+                error is GrpcException { Code: var code } ? code.ToString() : error.GetType().Name,
+                Environment.NewLine + error.StackTrace);
         }
 
         run.Cancel.Dispose();

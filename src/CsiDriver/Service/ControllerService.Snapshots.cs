@@ -15,7 +15,7 @@ internal sealed partial class ControllerService
         SourceVolumeId = snapshot.Source,
         SizeBytes = (long)Math.Max(snapshot.LimitBytes, snapshot.UsedBytes),
         CreationTime = Timestamp.FromDateTime(CsiLabels.CreatedAt(snapshot)),
-        ReadyToUse = true,
+        ReadyToUse = snapshot.IsDescribed, // else it is written down, and whoever asked for it asks again
         GroupSnapshotId = CsiLabels.Get(snapshot, CsiLabels.Group),
     };
 
@@ -75,21 +75,21 @@ internal sealed partial class ControllerService
     {
         if (!await cluster.RemoveAsync(name, force: false, cancellation).ConfigureAwait(false))
         {
-            throw new GrpcException(GrpcStatusCode.FailedPrecondition, $"snapshot_id {name}: the snapshot is mounted on {string.Join(", ", await NodesOfAsync(name, cancellation).ConfigureAwait(false))}");
+            throw await MountedAsync(name, cancellation).ConfigureAwait(false);
         }
     }
+
+    /// <summary>What is said of a snapshot that cannot be deleted now.</summary>
+    internal async Task<GrpcException> MountedAsync(string name, CancellationToken cancellation) => new(
+        GrpcStatusCode.FailedPrecondition, $"snapshot_id {name}: the snapshot is mounted on {string.Join(", ", await NodesOfAsync(name, cancellation).ConfigureAwait(false))}");
 
     private async Task<ListSnapshotsResponse> ListSnapshotsAsync(ListSnapshotsRequest request, CancellationToken cancellation)
     {
         var all = (await cluster.ListAsync(cancellation).ConfigureAwait(false)).Where(volume => CsiLabels.Is(volume, CsiLabels.Snapshot)
             && (request.SnapshotId.Length == 0 || volume.Name == request.SnapshotId)
             && (request.SourceVolumeId.Length == 0 || volume.Source == CsiNames.OfId(request.SourceVolumeId)));
-        var page = Page.Of(all, request.MaxEntries, request.StartingToken);
-        return new ListSnapshotsResponse
-        {
-            NextToken = page.NextToken,
-            Entries = { page.Volumes.Select(snapshot => new ListSnapshotsResponse.Types.Entry { Snapshot = DescribeSnapshot(snapshot) }) },
-        };
+        var page = Page.Of(all, request.MaxEntries, request.StartingToken, static snapshot => new ListSnapshotsResponse.Types.Entry { Snapshot = DescribeSnapshot(snapshot) });
+        return new ListSnapshotsResponse { NextToken = page.NextToken, Entries = { page.Entries } };
     }
 
     private async Task<GetSnapshotResponse> GetSnapshotAsync(GetSnapshotRequest request, CancellationToken cancellation)

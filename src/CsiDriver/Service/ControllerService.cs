@@ -94,6 +94,11 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
         wish = asked > 0 ? wish with { LimitBytes = asked } : wish;
         if (await FindSourceAsync(sourceName, kind, cancellation).ConfigureAwait(false) is { } from)
         {
+            if (!from.IsDescribed)
+            {
+                throw new GrpcException(GrpcStatusCode.Unavailable, $"volume_content_source: the metadata server of {from.Name} does not answer");
+            }
+
             // What was not said is as it was; what is smaller than its content cannot be.
             wish = wish with
             {
@@ -114,13 +119,13 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
     /// <summary>Deletes inline volumes whose node has gone for good: no node has mounted them for long. Returns how many.</summary>
     public async Task<int> CollectAsync(CancellationToken cancellation)
     {
-        var mounted = (await cluster.ViewAsync(cancellation).ConfigureAwait(false))
-            .Where(server => server.Role == ServerRole.Node && server.Alive)
+        var mounted = (await cluster.ServersAsync(ServerRole.Node, cancellation).ConfigureAwait(false))
+            .Where(server => server.Alive)
             .SelectMany(server => server.Mounts)
             .Select(mount => mount.Volume)
             .ToHashSet(StringComparer.Ordinal);
         var orphans = (await cluster.ListAsync(cancellation).ConfigureAwait(false))
-            .Where(volume => CsiLabels.Is(volume, CsiLabels.Inline) && volume.Sessions == 0 && !mounted.Contains(volume.Name))
+            .Where(volume => CsiLabels.Is(volume, CsiLabels.Inline) && volume is { IsDescribed: true, Sessions: 0 } && !mounted.Contains(volume.Name))
             .Select(volume => volume.Name);
         var collected = 0;
         foreach (var name in _orphans.For(orphans))
@@ -178,20 +183,13 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
     private async Task<ListVolumesResponse> ListVolumesAsync(ListVolumesRequest request, CancellationToken cancellation)
     {
         var all = (await cluster.ListAsync(cancellation).ConfigureAwait(false)).Where(volume => CsiLabels.Is(volume, CsiLabels.Volume));
-        var page = Page.Of(all, request.MaxEntries, request.StartingToken);
-        var view = await cluster.ViewAsync(cancellation).ConfigureAwait(false);
-        return new ListVolumesResponse
+        var nodes = await cluster.ServersAsync(ServerRole.Node, cancellation).ConfigureAwait(false);
+        var page = Page.Of(all, request.MaxEntries, request.StartingToken, volume => new ListVolumesResponse.Types.Entry
         {
-            NextToken = page.NextToken,
-            Entries =
-            {
-                page.Volumes.Select(volume => new ListVolumesResponse.Types.Entry
-                {
-                    Volume = Describe(volume),
-                    Status = new() { PublishedNodeIds = { NodesOf(view, volume.Name) }, VolumeCondition = Condition(view, volume) },
-                }),
-            },
-        };
+            Volume = Describe(volume),
+            Status = new() { PublishedNodeIds = { NodesOf(nodes.Where(node => node.Alive), volume.Name) }, VolumeCondition = Condition(volume) },
+        });
+        return new ListVolumesResponse { NextToken = page.NextToken, Entries = { page.Entries } };
     }
 
     private async Task<GetCapacityResponse> GetCapacityAsync(GetCapacityRequest request, CancellationToken cancellation)
@@ -244,22 +242,23 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
     private async Task<ControllerGetVolumeResponse> GetVolumeAsync(ControllerGetVolumeRequest request, CancellationToken cancellation)
     {
         var volume = await FindAsync(CsiRequests.Required(request.VolumeId, "volume_id"), cancellation).ConfigureAwait(false);
-        var view = await cluster.ViewAsync(cancellation).ConfigureAwait(false);
+        var nodes = await cluster.ServersAsync(ServerRole.Node, cancellation).ConfigureAwait(false);
         return new ControllerGetVolumeResponse
         {
             Volume = Describe(volume),
-            Status = new() { PublishedNodeIds = { NodesOf(view, volume.Name) }, VolumeCondition = Condition(view, volume) },
+            Status = new() { PublishedNodeIds = { NodesOf(nodes.Where(node => node.Alive), volume.Name) }, VolumeCondition = Condition(volume) },
         };
     }
 
     private async Task<ControllerModifyVolumeResponse> ModifyAsync(ControllerModifyVolumeRequest request, CancellationToken cancellation)
     {
         var id = CsiRequests.Required(request.VolumeId, "volume_id");
-        _ = CsiRequests.Add(VolumeWish.None, Mutable(request.MutableParameters), "mutable_parameters");
+        var mutable = Mutable(request.MutableParameters);
+        _ = CsiRequests.Add(VolumeWish.None, mutable, "mutable_parameters"); // what is wrong with them is said before whether there is such a volume
         using var pending = _pending.Begin(CsiNames.OfId(id));
         var volume = await FindAsync(id, cancellation).ConfigureAwait(false);
         var wish = new VolumeWish(volume.LimitBytes, volume.LimitInodes, VolumeHints.Parse(volume.Hints) ?? VolumeHints.None);
-        wish = CsiRequests.Add(wish, Mutable(request.MutableParameters), "mutable_parameters");
+        wish = CsiRequests.Add(wish, mutable, "mutable_parameters");
         await cluster.ChangeAsync(new(volume.Name, wish.LimitBytes, wish.LimitInodes, wish.Hints.ToString()), cancellation).ConfigureAwait(false);
         return new ControllerModifyVolumeResponse();
     }
@@ -284,17 +283,15 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
         return described;
     }
 
-    private static IEnumerable<string> NodesOf(ServerStatus[] view, string volume) =>
-        view.Where(server => server.Role == ServerRole.Node && server.Mounts.Any(mount => mount.Volume == volume)).Select(server => server.Name);
+    private static IEnumerable<string> NodesOf(IEnumerable<ServerStatus> nodes, string volume) =>
+        nodes.Where(node => node.Mounts.Any(mount => mount.Volume == volume)).Select(node => node.Name);
 
-    private static VolumeCondition Condition(ServerStatus[] view, VolumeStatus volume)
-    {
-        var isServed = view.Any(server => server.Role == ServerRole.Metadata && server.Alive && server.Endpoint == volume.MetadataEndpoint);
-        return new VolumeCondition { Abnormal = !isServed, Message = isServed ? "served" : "its metadata server does not answer" };
-    }
+    /// <summary>How a volume is that nobody need have mounted; on a node there is more to say.</summary>
+    internal static VolumeCondition Condition(in VolumeStatus volume) =>
+        new() { Abnormal = !volume.IsDescribed, Message = volume.IsDescribed ? "served" : "its metadata server does not answer: see 'ephemeralfs status'" };
 
     private async Task<IEnumerable<string>> NodesOfAsync(string volume, CancellationToken cancellation) =>
-        NodesOf(await cluster.ViewAsync(cancellation).ConfigureAwait(false), volume);
+        NodesOf(await cluster.ServersAsync(ServerRole.Node, cancellation).ConfigureAwait(false), volume);
 
     /// <summary>A volume that can be used, whoever made it.</summary>
     private async Task<VolumeStatus> FindAsync(string id, CancellationToken cancellation) =>

@@ -30,7 +30,7 @@ internal sealed class GroupControllerService(ControllerClient cluster, Controlle
         GroupSnapshotId = group,
         Snapshots = { members.Select(member => ControllerService.DescribeSnapshot(member)) },
         CreationTime = Timestamp.FromDateTime(members.Max(member => CsiLabels.CreatedAt(member))),
-        ReadyToUse = true,
+        ReadyToUse = members.All(member => member.IsDescribed),
     };
 
     private async Task<CreateVolumeGroupSnapshotResponse> CreateAsync(CreateVolumeGroupSnapshotRequest request, CancellationToken cancellation)
@@ -86,6 +86,12 @@ internal sealed class GroupControllerService(ControllerClient cluster, Controlle
         using var pending = _pending.Begin(group);
         var members = await MembersAsync(group, cancellation).ConfigureAwait(false);
         CheckIds(members, request.SnapshotIds);
+        if (members.FirstOrDefault(member => member.Sessions > 0) is { Name: { } used })
+        {
+            // All of them go, or none.
+            throw await controller.MountedAsync(used, cancellation).ConfigureAwait(false);
+        }
+
         foreach (var member in members)
         {
             await controller.RemoveSnapshotAsync(member.Name, cancellation).ConfigureAwait(false);

@@ -89,6 +89,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var mode = capability.AccessMode.Mode;
         var isReadOnly = request.Readonly || mode is AccessMode.SingleNodeReaderOnly or AccessMode.MultiNodeReaderOnly;
         var group = uint.TryParse(capability.Mount.VolumeMountGroup, out var gid) ? gid : -1L;
+        var flags = capability.Mount.MountFlags.Distinct();
         var name = CsiNames.OfId(id);
         var place = Path.TrimEndingDirectorySeparator(target);
 
@@ -112,7 +113,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
 
         try
         {
-            await node.PublishAsync(volume, target, string.Join(',', isReadOnly ? [.. capability.Mount.MountFlags, "ro"] : capability.Mount.MountFlags), group, cancellation).ConfigureAwait(false);
+            await node.PublishAsync(volume, target, string.Join(',', isReadOnly ? [.. flags, "ro"] : flags), group, cancellation).ConfigureAwait(false);
         }
         catch (GrpcException) when (isInline)
         {
@@ -152,6 +153,12 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
         var path = CsiRequests.RequiredPath(request.VolumePath, "volume_path");
         var (volume, place) = await FindPublishedAsync(id, path, cancellation).ConfigureAwait(false);
 
+        if (!volume.IsDescribed)
+        {
+            // Its use is not known: better none than zeros.
+            return new NodeGetVolumeStatsResponse { VolumeCondition = ControllerService.Condition(volume) };
+        }
+
         // Never asked of the mount itself: one that hangs must not hang kubelet.
         var free = await cluster.FreeBytesAsync(TierClass.None, cancellation).ConfigureAwait(false);
         var left = volume.LimitBytes == 0 ? free : Math.Min(free, volume.LimitBytes - Math.Min(volume.LimitBytes, volume.UsedBytes));
@@ -169,7 +176,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
                 },
                 new VolumeUsage { Unit = VolumeUsage.Types.Unit.Inodes, Total = inodes, Used = (long)volume.UsedInodes, Available = Math.Max(0, inodes - (long)volume.UsedInodes) },
             },
-            VolumeCondition = new() { Abnormal = place.Problem.Length > 0, Message = place.Problem.Length > 0 ? place.Problem : "served" },
+            VolumeCondition = place.Problem.Length > 0 ? new() { Abnormal = true, Message = place.Problem } : ControllerService.Condition(volume),
         };
     }
 

@@ -1,22 +1,27 @@
 using EphemeralFs.CsiDriver.Grpc;
 using EphemeralFs.CsiDriver.Volumes;
 using EphemeralFs.Rpc.Messages;
+using Google.Protobuf;
 
 namespace EphemeralFs.CsiDriver.Service;
 
-/// <summary>A part of a list in the order of names. Tokens name where to go on, so a list that changes meanwhile neither repeats nor skips what stays.</summary>
-/// <param name="Volumes">What is in it.</param>
-/// <param name="NextToken">Where the next one begins; "" for the end.</param>
-internal sealed record Page(IReadOnlyList<VolumeStatus> Volumes, string NextToken)
+/// <summary>Parts of lists in the order of names. Tokens name where to go on, so a list that changes meanwhile neither repeats nor skips what stays.</summary>
+internal static class Page
 {
     private const string Prefix = "from:";
 
+    /// <summary>Bytes of a page, whatever is asked for: gRPC's usual limit of a message is 4 MiB.</summary>
+    private const int MaxBytes = 2 << 20;
+
     /// <summary>A page.</summary>
     /// <param name="all">By name.</param>
-    /// <param name="maxEntries">0: no limit.</param>
+    /// <param name="maxEntries">0: as many as fit a message.</param>
     /// <param name="token">"" for the first one.</param>
+    /// <param name="describe">What is said of each.</param>
+    /// <returns>What is in it, and where the next one begins; "" for the end.</returns>
     /// <exception cref="GrpcException">INVALID_ARGUMENT for a negative number, ABORTED for a token that is none.</exception>
-    public static Page Of(IEnumerable<VolumeStatus> all, int maxEntries, string token)
+    public static (IReadOnlyList<T> Entries, string NextToken) Of<T>(IEnumerable<VolumeStatus> all, int maxEntries, string token, Func<VolumeStatus, T> describe)
+        where T : IMessage
     {
         if (maxEntries < 0)
         {
@@ -29,7 +34,20 @@ internal sealed record Page(IReadOnlyList<VolumeStatus> Volumes, string NextToke
         }
 
         var from = token.Length == 0 ? "" : token[Prefix.Length..];
-        var rest = all.Where(volume => string.CompareOrdinal(volume.Name, from) >= 0).ToList();
-        return maxEntries == 0 || rest.Count <= maxEntries ? new Page(rest, "") : new Page(rest[..maxEntries], Prefix + rest[maxEntries].Name);
+        var entries = new List<T>();
+        var bytes = 0;
+        foreach (var volume in all.Where(volume => string.CompareOrdinal(volume.Name, from) >= 0))
+        {
+            var entry = describe(volume);
+            bytes += entry.CalculateSize();
+            if (entries.Count > 0 && (entries.Count == maxEntries || bytes > MaxBytes))
+            {
+                return (entries, Prefix + volume.Name);
+            }
+
+            entries.Add(entry);
+        }
+
+        return (entries, "");
     }
 }

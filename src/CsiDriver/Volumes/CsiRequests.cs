@@ -13,6 +13,9 @@ internal static class CsiRequests
     /// <summary>Longest string, bytes (CSI specification, "Size Limits"; ids of nodes may be longer).</summary>
     private const int TextMaxBytes = 128;
 
+    /// <summary>Longest path, PATH_MAX − 1.</summary>
+    private const int PathMaxBytes = 4095;
+
     /// <summary>Above what can be promised to anybody: 1 EiB.</summary>
     private const long CapacityMaxBytes = 1L << 60;
 
@@ -30,7 +33,12 @@ internal static class CsiRequests
         : value;
 
     /// <summary>A path, which must be there.</summary>
-    public static string RequiredPath(string value, string field) => value.Length == 0 ? throw Invalid($"{field} is missing") : value;
+    public static string RequiredPath(string value, string field) =>
+        value.Length == 0 ? throw Invalid($"{field} is missing")
+        : System.Text.Encoding.UTF8.GetByteCount(value) > PathMaxBytes ? throw Invalid($"{field} has more than {PathMaxBytes} bytes")
+        : value.Split('/').Any(static part => System.Text.Encoding.UTF8.GetByteCount(part) > Limits.NameMaxBytes)
+            ? throw Invalid($"{field} has a part of more than {Limits.NameMaxBytes} bytes")
+        : value;
 
     /// <summary>A name, which must be there.</summary>
     public static string RequiredName(string value) => CsiNames.Problem(value) is { } problem ? throw Invalid(problem) : value;

@@ -22,10 +22,12 @@ internal sealed class MountedVolume : IDisposable
     private readonly SharedMemory _memory;
     private readonly FuseConnection _connection;
     private readonly VolumeClient _client;
+    private readonly KernelCache _cache;
 
-    private MountedVolume(MountRecord record, SharedMemory memory, FuseConnection connection, VolumeClient client)
+    private MountedVolume(MountRecord record, SharedMemory memory, FuseConnection connection, VolumeClient client, KernelCache cache)
     {
         Record = record;
+        _cache = cache;
         _memory = memory;
         _connection = connection;
         _client = client;
@@ -104,7 +106,7 @@ internal sealed class MountedVolume : IDisposable
             Report(client, request.Volume, mounted.MountPoint, logger);
             var record = new MountRecord(
                 id, request.Volume, mounted.MountPoint, request.Options, metadataEndpoint, mounted.ByFusermount, connection.Negotiated);
-            return new MountedVolume(record, memory, connection, client);
+            return new MountedVolume(record, memory, connection, client, holder);
         }
         catch
         {
@@ -155,7 +157,35 @@ internal sealed class MountedVolume : IDisposable
             logger.LogError("{Directory}: {Reason}", record.Directory, SessionFailed(record.Volume, record.MetadataEndpoint, status));
         }
 
-        return new MountedVolume(record, memory, connection, client);
+        return new MountedVolume(record, memory, connection, client, holder);
+    }
+
+    /// <summary>Gives the root directory to a group, which may write there, and everything that is made below. Not through the mount: a daemon that is killed must not wait for itself.</summary>
+    public async Task<Status> GiveToAsync(uint group)
+    {
+        const uint Rights = Core.FileMode.GroupAll | Core.FileMode.SetGid;
+        var found = await _client.Namespace.GetAttrAsync(Ino.Root);
+        if (found.Status != Core.Status.OK || (found.Attributes.Gid == group && (found.Attributes.Mode & Rights) == Rights))
+        {
+            return found.Status;
+        }
+
+        var operation = _client.Session.Begin();
+        try
+        {
+            var (status, _) = await _client.Namespace.SetAttrAsync(
+                operation, new SetAttrRequest(Ino.Root, SetAttrFields.Gid | SetAttrFields.Mode, (found.Attributes.Mode & Core.FileMode.PermissionMask) | Rights, 0, group, 0, 0, 0));
+            if (status == Core.Status.OK)
+            {
+                await _cache.RecallAttributesAsync(Ino.Root);
+            }
+
+            return status;
+        }
+        finally
+        {
+            operation.Complete();
+        }
     }
 
     /// <summary>Begins to serve.</summary>

@@ -34,6 +34,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     private readonly RpcClient _controller;
     private readonly Publications _publications;
     private readonly ConcurrentDictionary<string, MountedVolume> _mounts = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, UnservedMount> _unserved = new(StringComparer.Ordinal); // by directory, as above
     private readonly NamedLocks _directories = new();
     private readonly TaskCompletionSource<bool> _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private KeeperClient? _keeper;
@@ -59,6 +60,11 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     /// <summary>How often a daemon was started on this keeper.</summary>
     public ulong Incarnation => _keeper?.Incarnation ?? 1;
 
+    /// <summary>What is wrong with the daemon, for probes; null when it is well.</summary>
+    public string? Problem => _unserved.Values.FirstOrDefault(mount => mount.IsForeign) is { } foreign
+        ? $"{_unserved.Values.Count(mount => mount.IsForeign)} mounts cannot be taken over, as {foreign.Problem}"
+        : null;
+
     /// <summary>Takes over what the keeper holds and opens the control socket.</summary>
     public async Task StartAsync(CancellationToken cancellation = default)
     {
@@ -74,18 +80,11 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
 
         _server = new RpcServer(_options.ControlEndpoint, this);
         _heartbeat.Start();
-        if (_keeper is not null)
-        {
-            _ = ObeyKeeperAsync(_keeper);
-            foreach (var entry in _keeper.Inherited.Where(e => e.Key.StartsWith(MountKeyPrefix, StringComparison.Ordinal)))
-            {
-                await ResumeAsync(entry);
-            }
-        }
-
-        await _publications.CleanUpAsync();
+        var resuming = _keeper is null ? Task.CompletedTask : ResumeAll(_keeper);
         _server.Start();
-        await _heartbeat.WaitForRegistrationAsync(TimeSpan.FromMilliseconds(_options.DeadlineMs), cancellation);
+        await resuming;
+        await _publications.CleanUpAsync();
+        await _heartbeat.WaitForRegistrationAsync(TimeSpan.FromMilliseconds(Math.Min(_options.DeadlineMs, Limits.RequestDeadlineMs)), cancellation);
     }
 
     /// <summary>Ends the daemon: for good (everything is committed and unmounted) or for a successor (mounts stay).</summary>
@@ -95,7 +94,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         _server?.Dispose();
         if (unmount)
         {
-            foreach (var directory in _mounts.Keys)
+            foreach (var directory in _mounts.Keys.Concat(_unserved.Keys))
             {
                 var status = await UnmountAsync(new UnmountRequest(directory, Lazy: true));
                 if (status != Status.OK)
@@ -129,6 +128,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     {
         var blocks = _storage.Blocks;
         yield return ("ephemeralfs_node_mounts", "", _mounts.Count);
+        yield return ("ephemeralfs_node_unserved_mounts", "", _unserved.Count);
         yield return ("ephemeralfs_node_incarnation", "", Incarnation);
         yield return ("ephemeralfs_node_read_cache_bytes", "", _storage.Cache.Bytes);
         yield return ("ephemeralfs_node_blocks_written_total", "", blocks.BlocksWritten);
@@ -195,7 +195,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         {
             if (metadataEndpoint.Length == 0)
             {
-                var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: _options.DeadlineMs);
+                var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: Math.Min(_options.DeadlineMs, Limits.RequestDeadlineMs));
                 if (!volumes.IsOk || volumes.Value.Volumes is not [var volume])
                 {
                     var status = volumes.IsOk ? Status.NoSuchVolume : volumes.Status;
@@ -247,20 +247,34 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     /// <summary>Whether this daemon serves a file system, <c>major:minor</c>.</summary>
     internal bool Serves(string device) => _mounts.Values.Any(mount => mount.Device == device);
 
-    /// <summary>Whether a file system, <c>major:minor</c>, is the one that this daemon serves at a directory.</summary>
-    internal bool IsMountOf(string device, string directory) => _mounts.TryGetValue(directory, out var mount) && mount.Device == device;
+    /// <summary>Whether a file system, <c>major:minor</c>, is the one that this daemon serves at a directory, or would serve if it could.</summary>
+    internal bool IsMountOf(string device, string directory) =>
+        _mounts.TryGetValue(directory, out var mount) ? mount.Device == device : _unserved.TryGetValue(directory, out var unserved) && unserved.Device == device;
+
+    /// <summary>Why the mount at a directory, which the keeper holds, is not served, or not yet; null for every other directory.</summary>
+    internal string? WhyUnserved(string directory) => _unserved.TryGetValue(directory, out var unserved) ? unserved.Problem : null;
 
     /// <summary>What is wrong with the mount at a directory; empty when it is well.</summary>
-    internal string ProblemOf(string directory) => _mounts.TryGetValue(directory, out var mount) ? mount.Problem : "it is not mounted any more";
+    internal string ProblemOf(string directory) =>
+        _mounts.TryGetValue(directory, out var mount) ? mount.Problem : WhyUnserved(directory) ?? "it is not mounted any more";
+
+    /// <summary>Gives the root of the mount at a directory to a group, as kubelet would do it for fsGroup; everything below gets the group from there.</summary>
+    internal Task<Status> GiveToAsync(string directory, uint group) =>
+        _mounts.TryGetValue(directory, out var mount) ? mount.GiveToAsync(group) : Task.FromResult(Errno.ENOENT.ToStatus());
 
     /// <summary>Unmounts; a lazy one does not wait for those who still use the mount, nor longer than a while for servers that do not answer.</summary>
     /// <param name="request">What.</param>
     /// <param name="discards">What has not been committed is of no use to anybody.</param>
     internal async Task<Status> UnmountAsync(UnmountRequest request, bool discards = false)
     {
+        if (_unserved.TryGetValue(request.Directory, out var unserved))
+        {
+            await unserved.Resumed;
+        }
+
         if (!_mounts.TryGetValue(request.Directory, out var mount))
         {
-            return Errno.EINVAL.ToStatus();
+            return unserved is null ? Errno.EINVAL.ToStatus() : await AbandonAsync(unserved);
         }
 
         mount.Discards = discards;
@@ -290,7 +304,34 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
         else
         {
-            _logger.LogWarning("{Directory} is unmounted; its session ends when the servers answer, or without them", request.Directory);
+            // Who still waits in it gets an error now, and what was written is committed when the servers answer.
+            var aborted = Fuse.FuseControl.Abort(mount.Device);
+            _logger.LogWarning("{Directory} is unmounted and its connection aborted ({Result}); its session ends when the servers answer, or without them", request.Directory, aborted);
+        }
+
+        return Status.OK;
+    }
+
+    /// <summary>Takes away a mount that this daemon cannot serve, with what was not committed there.</summary>
+    private async Task<Status> AbandonAsync(UnservedMount mount)
+    {
+        try
+        {
+            FuseMounter.Unmount(mount.Directory, lazy: true, abort: true);
+        }
+        catch (MountException e) when (e.Errno != Errno.EINVAL)
+        {
+            _logger.LogWarning("{Error}", e.Message);
+            return e.Errno.ToStatus();
+        }
+        catch (MountException)
+        {
+            // Not mounted any more.
+        }
+
+        if (_unserved.TryRemove(new KeyValuePair<string, UnservedMount>(mount.Directory, mount)))
+        {
+            await _keeper!.RemoveAsync(mount.Key).WaitAsync(KeeperPatience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // it hears of it when it is back
         }
 
         return Status.OK;
@@ -312,8 +353,8 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
 
     private void Serve(MountedVolume mount)
     {
-        _mounts[mount.Record.Directory] = mount;
         mount.Start();
+        _mounts[mount.Record.Directory] = mount;
         _heartbeat.Hurry();
         _logger.LogInformation("volume {Volume} is mounted at {Directory}", mount.Record.Volume, mount.Record.Directory);
         _ = mount.Ended.ContinueWith(
@@ -366,18 +407,47 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
     }
 
-    private async Task ResumeAsync(KeeperEntry entry)
+    /// <summary>Takes over all mounts that the keeper holds. When it returns they are known; the task completes when each is served, or cannot be.</summary>
+    private Task ResumeAll(KeeperClient keeper)
+    {
+        _ = ObeyKeeperAsync(keeper);
+        var mounts = new List<(UnservedMount Mount, MountRecord Record, KeeperEntry Entry)>();
+        foreach (var entry in keeper.Inherited.Where(e => e.Key.StartsWith(MountKeyPrefix, StringComparison.Ordinal)))
+        {
+            try
+            {
+                var record = MountRecord.Deserialize(entry.Payload);
+                var mount = new UnservedMount(entry.Key, record.Directory, MountTable.Find(record.Directory)?.Device ?? "");
+                _unserved[record.Directory] = mount;
+                mounts.Add((mount, record, entry));
+            }
+            catch (JsonException e)
+            {
+                _unserved[entry.Key] = new UnservedMount(entry.Key, entry.Key, "").Fail(e.Message);
+                _logger.LogError("{Problem}", _unserved[entry.Key].Problem);
+            }
+        }
+
+        // Beside each other: each waits for its metadata server, which may be away as well.
+        return Task.WhenAll(mounts.Select(mount => Task.Run(() => ResumeAsync(mount.Mount, mount.Record, mount.Entry))));
+    }
+
+    private async Task ResumeAsync(UnservedMount unserved, MountRecord record, KeeperEntry entry)
     {
         try
         {
-            var record = MountRecord.Deserialize(entry.Payload);
             KillPoint.Hit("node.during-takeover");
-            var mount = await MountedVolume.ResumeAsync(record, entry.Fds, _options, _storage, _logger);
-            Serve(mount);
+            Serve(await MountedVolume.ResumeAsync(record, entry.Fds, _options, _storage, _logger));
+            _unserved.TryRemove(record.Directory, out _);
         }
-        catch (Exception e) when (e is JsonException or MountException or InvalidDataException or Fuse.FuseProtocolException)
+        catch (Exception e) when (e is MountException or InvalidDataException or Fuse.FuseProtocolException)
         {
-            _logger.LogError("mount {Key} cannot be taken over: {Error}", entry.Key, e.Message);
+            // The keeper goes on holding it: a daemon that can serve it may come.
+            _logger.LogError("{Problem}", unserved.Fail(e.Message).Problem);
+        }
+        finally
+        {
+            unserved.EndResume();
         }
     }
 

@@ -54,6 +54,11 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         }
 
         using var held = await _locks.LockAsync(request.Volume);
+        if (MountPointsOf(request.Volume).Select(node.WhyUnserved).FirstOrDefault(static why => why is not null) is { } unserved)
+        {
+            return (Status.Unavailable, unserved);
+        }
+
         var present = MountTable.Find(target);
         if (present is not null && IsOf(present, request.Volume))
         {
@@ -92,19 +97,21 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
 
         // As kubelet has it: who only reads changes no owner.
         var source = MountPointOf(request.Volume, options.ReadOnly);
-        var failure = request.Group < 0 || options.ReadOnly ? Errno.OK : GiveTo(source, (uint)request.Group);
+        var failure = request.Group < 0 || options.ReadOnly ? Status.OK : await node.GiveToAsync(source, (uint)request.Group);
         var made = !Directory.Exists(target);
         try
         {
             Directory.CreateDirectory(target);
-            failure = failure == Errno.OK ? BindMounts.Bind(source, target, Attributes(options)) : failure;
+            failure = failure == Status.OK ? BindMounts.Bind(source, target, Attributes(options)).ToStatus() : failure;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            (failure, error) = (e is UnauthorizedAccessException ? Errno.EACCES : Errno.EEXIST, e.Message);
+            // What .NET throws for a call of the system carries the errno.
+            var errno = File.Exists(target) ? Errno.EEXIST : e is UnauthorizedAccessException ? Errno.EACCES : (Errno)(e.HResult & 0xFFFF);
+            (failure, error) = (errno.ToStatus(), e.Message);
         }
 
-        if (failure == Errno.OK)
+        if (failure == Status.OK)
         {
             logger.LogInformation("volume {Volume} is published at {Target}", request.Volume, target);
             return (Status.OK, "");
@@ -116,7 +123,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         }
 
         await UnmountUnusedAsync(request.Volume);
-        return (failure.ToStatus(), error.Length > 0 ? error : $"volume {request.Volume} cannot be published at {target}: {failure}");
+        return (failure, error.Length > 0 ? error : $"volume {request.Volume} cannot be published at {target}: {failure}");
     }
 
     /// <summary>Takes it away; see <see cref="UnpublishRequest"/>. Never waits for the file system itself.</summary>
@@ -179,14 +186,16 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     }
 
     /// <summary>Takes away mounts that no target uses any more: a daemon may have been killed between the two, or with its keeper.</summary>
-    public async Task CleanUpAsync()
-    {
-        foreach (var volume in MountTable.Read().Where(entry => entry.Type == MountTable.FileSystemType && MountPointsOf(entry.Source).Contains(entry.MountPoint)).Select(entry => entry.Source).Distinct())
-        {
-            using var held = await _locks.LockAsync(volume);
-            await UnmountUnusedAsync(volume);
-        }
-    }
+    public Task CleanUpAsync() => Task.WhenAll(
+        MountTable.Read()
+            .Where(entry => entry.Type == MountTable.FileSystemType && MountPointsOf(entry.Source).Contains(entry.MountPoint))
+            .Select(entry => entry.Source)
+            .Distinct()
+            .Select(async volume =>
+            {
+                using var held = await _locks.LockAsync(volume);
+                await UnmountUnusedAsync(volume);
+            }));
 
     private static bool IsOf(MountEntry entry, string volume) => entry.Type == MountTable.FileSystemType && entry.Source == volume;
 
@@ -217,6 +226,18 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
         }
 
         target = Path.TrimEndingDirectorySeparator(target);
+        try
+        {
+            return CheckLinks(target, root, out resolved);
+        }
+        catch (MountException e)
+        {
+            return e.Message; // links in a circle
+        }
+    }
+
+    private static string? CheckLinks(string target, string root, out string resolved)
+    {
         var isBelow = root.Length > 0 && target.StartsWith(Path.TrimEndingDirectorySeparator(root) + "/", StringComparison.Ordinal);
         resolved = isBelow ? MountPaths.Resolve(root) + target[Path.TrimEndingDirectorySeparator(root).Length..] : target;
         return MountPaths.Resolve(target) == resolved ? null : $"'{target}' leads through a symbolic link to {MountPaths.Resolve(target)}";
@@ -277,7 +298,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             return;
         }
 
-        if (node.IsMounted(mountPoint))
+        if (node.IsMounted(mountPoint) || node.WhyUnserved(mountPoint) is not null)
         {
             await node.UnmountAsync(new UnmountRequest(mountPoint, Lazy: true), discards);
         }
@@ -298,25 +319,6 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
     {
         logger.LogWarning("{Path} is a mount that nobody serves any more: taking it away", path);
         _ = Mounts.Unmount(path, UnmountFlags.Detach | UnmountFlags.Force | UnmountFlags.NoFollow);
-    }
-
-    /// <summary>As kubelet would do it for fsGroup, but for the root only: everything below gets the group from there.</summary>
-    private static Errno GiveTo(string root, uint group)
-    {
-        if (Mounts.ChangeGroup(root, group) is var errno && errno != Errno.OK)
-        {
-            return errno;
-        }
-
-        try
-        {
-            File.SetUnixFileMode(root, File.GetUnixFileMode(root) | UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.SetGroup);
-            return Errno.OK;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return Errno.EIO;
-        }
     }
 
     /// <summary>Removes an empty directory; what is left of it otherwise.</summary>

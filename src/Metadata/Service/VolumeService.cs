@@ -347,7 +347,7 @@ internal sealed partial class VolumeService : IUnneededBlocks, IDisposable
         {
             return new VolumeStatus(
                 Id, Name, "", _state.LimitBytes, _state.UsedBytes, _state.LimitInodes, _state.UsedInodes, (uint)_state.Sessions.Count,
-                _properties.Hints ?? "", _properties.Labels, _sourceName, _properties.CreatedNs, Source);
+                _properties.Hints ?? "", _properties.Labels, _sourceName, _properties.CreatedNs, Source, IsDescribed: true);
         }
     }
 

@@ -99,7 +99,8 @@ public readonly record struct Label(string Key, string Value)
 /// <summary>The cluster as the controller sees it, page by page.</summary>
 /// <param name="AfterRole">Role of the last server of the page before; None for the first page.</param>
 /// <param name="AfterId">Its id.</param>
-public readonly record struct GetViewRequest(ServerRole AfterRole = ServerRole.None, uint AfterId = 0)
+/// <param name="Only">Servers of this role only; None for all.</param>
+public readonly record struct GetViewRequest(ServerRole AfterRole = ServerRole.None, uint AfterId = 0, ServerRole Only = ServerRole.None)
     : IRequest<GetViewRequest, GetViewReply>
 {
     public static Opcode Opcode => Opcode.GetView;
@@ -108,9 +109,10 @@ public readonly record struct GetViewRequest(ServerRole AfterRole = ServerRole.N
     {
         w.U8((byte)AfterRole);
         w.U32(AfterId);
+        w.U8((byte)Only);
     }
 
-    public static GetViewRequest Read(ref WireReader r) => new((ServerRole)r.U8(), r.U32());
+    public static GetViewRequest Read(ref WireReader r) => new((ServerRole)r.U8(), r.U32(), (ServerRole)r.U8());
 }
 
 /// <summary>Servers.</summary>
@@ -314,6 +316,7 @@ public readonly record struct GetVolumesReply(VolumeStatus[] Volumes, bool End)
 /// <param name="Source">The volume whose content it began with; it may be gone.</param>
 /// <param name="CreatedNs">When it was asked for, nanoseconds since the epoch.</param>
 /// <param name="SourceId">The id of the volume whose content it began with; 0 for none.</param>
+/// <param name="IsDescribed">The metadata server has the volume and told its use: else there is nothing in <paramref name="UsedBytes"/>, <paramref name="UsedInodes"/> and <paramref name="Sessions"/>.</param>
 public readonly record struct VolumeStatus(
     uint Id,
     string Name,
@@ -327,11 +330,12 @@ public readonly record struct VolumeStatus(
     Label[]? Labels = null,
     string Source = "",
     long CreatedNs = 0,
-    uint SourceId = 0)
+    uint SourceId = 0,
+    bool IsDescribed = false)
     : IWireMessage<VolumeStatus>
 {
     /// <summary>Smallest size on the wire, for the bounds of lists.</summary>
-    public const int MinBytes = 72;
+    public const int MinBytes = 73;
 
     public void Write(ref WireWriter w)
     {
@@ -348,6 +352,7 @@ public readonly record struct VolumeStatus(
         w.Text(Source);
         w.I64(CreatedNs);
         w.U32(SourceId);
+        w.Bool(IsDescribed);
     }
 
     public static VolumeStatus Read(ref WireReader r) => new(
@@ -363,7 +368,8 @@ public readonly record struct VolumeStatus(
         r.List<Label>(8),
         r.Text(255),
         r.I64(),
-        r.U32());
+        r.U32(),
+        r.Bool());
 }
 
 /// <summary>What the controller knows of a volume beyond its limits. The metadata server keeps it with the volume and does not look at it.</summary>

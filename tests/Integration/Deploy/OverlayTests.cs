@@ -144,7 +144,9 @@ public sealed partial class OverlayTests
             if (!container.IsOurs())
             {
                 // Whether its leader fails to renew the lease. A sidecar leaves by itself when the driver's socket closes.
-                Assert.Equal("/healthz/leader-election", Assert.Single(killing).HttpGet.Path);
+                // Until the driver is ready it does not serve at all, so that it has to be given time to.
+                Assert.All(killing, p => Assert.Equal("/healthz/leader-election", p.HttpGet.Path));
+                Assert.True(container.StartupProbe.PeriodSeconds * container.StartupProbe.FailureThreshold >= 600);
             }
             else if (workload.Name == "keeper")
             {

@@ -96,6 +96,9 @@ public sealed class ConformanceTests(CsiCluster csi)
     [InlineData("Node", "NodeUnpublishVolume", """{"target_path": "/t"}""", GrpcStatusCode.InvalidArgument, "volume_id")]
     [InlineData("Node", "NodeUnpublishVolume", """{"volume_id": "v"}""", GrpcStatusCode.InvalidArgument, "target_path")]
     [InlineData("Node", "NodeUnpublishVolume", """{"volume_id": "LONG", "target_path": "/t"}""", GrpcStatusCode.InvalidArgument, "volume_id")]
+    [InlineData("Node", "NodeUnpublishVolume", """{"volume_id": "v", "target_path": "/LONGLONG"}""", GrpcStatusCode.InvalidArgument, "target_path")]
+    [InlineData("Node", "NodePublishVolume", """{"volume_id": "v", "target_path": "/LONGLONG", "volume_capability": CAP}""", GrpcStatusCode.InvalidArgument, "target_path")]
+    [InlineData("Node", "NodePublishVolume", """{"volume_id": "v", "target_path": "DEEP", "volume_capability": CAP}""", GrpcStatusCode.InvalidArgument, "target_path")]
     [InlineData("Node", "NodeStageVolume", """{"volume_id": "v"}""", GrpcStatusCode.Unimplemented, "NodeStageVolume")]
     [InlineData("Node", "NodeGetVolumeStats", """{"volume_path": "/t"}""", GrpcStatusCode.InvalidArgument, "volume_id")]
     [InlineData("Node", "NodeGetVolumeStats", """{"volume_id": "v"}""", GrpcStatusCode.InvalidArgument, "volume_path")]
@@ -109,7 +112,8 @@ public sealed class ConformanceTests(CsiCluster csi)
     public async Task Each_call_checks_its_arguments(string service, string method, string request, GrpcStatusCode code, string named)
     {
         var before = State();
-        var answer = await csi.CallAsync(service, method, request.Replace("CAP", Caps, StringComparison.Ordinal).Replace("LONG", new string('l', 129), StringComparison.Ordinal));
+        var answer = await csi.CallAsync(service, method, request.Replace("CAP", Caps, StringComparison.Ordinal).Replace("LONG", new string('l', 129), StringComparison.Ordinal)
+            .Replace("DEEP", string.Concat(Enumerable.Repeat("/deep", 1000)), StringComparison.Ordinal));
         Assert.True(answer.Code == code, $"{answer.Code} {answer.Message} instead of {code}");
         Assert.Equal(code == GrpcStatusCode.OK, answer.Response is not null);
         Assert.Contains(named, answer.Message, StringComparison.Ordinal);

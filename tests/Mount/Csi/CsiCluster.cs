@@ -138,7 +138,7 @@ public sealed class CsiCluster : IDisposable
     internal async Task UntilReadyAsync()
     {
         CsiAnswer answer = new(GrpcStatusCode.Unavailable, "", null);
-        for (long start = Environment.TickCount64; answer.Code != GrpcStatusCode.OK; answer = await CallAsync("Identity", "Probe"))
+        for (long start = Environment.TickCount64; answer.Code != GrpcStatusCode.OK || answer.Message is null || !answer.Ok()["ready"]!["value"]!.GetValue<bool>(); answer = await CallAsync("Identity", "Probe"))
         {
             Assert.True(Environment.TickCount64 - start < 60_000, $"the driver is not ready: {answer.Message}");
             await Task.Delay(20); // only paces the looking

@@ -173,6 +173,11 @@ public sealed class PublishTests(CsiCluster csi)
         Assert.Equal("4321", new Command(csi.Kubelet, 20, Tool.Find("stat"), "-c", "%g", target).Run().MustSucceed().Trim());
         File.WriteAllText(Path.Combine(target, "file"), "");
         Assert.Equal("4321", new Command(csi.Kubelet, 20, Tool.Find("stat"), "-c", "%g", Path.Combine(target, "file")).Run().MustSucceed().Trim());
+
+        // The group of the last pod counts, at once and at every place.
+        string second = await csi.PublishAsync(id, """{"mount": {"volume_mount_group": "1234"}, "access_mode": {"mode": "MULTI_NODE_MULTI_WRITER"}}""");
+        Assert.Equal("1234", new Command(csi.Kubelet, 20, Tool.Find("stat"), "-c", "%g", target).Run().MustSucceed().Trim());
+        await csi.UnpublishAsync(id, second);
         (await csi.TryPublishAsync(id, csi.NewTarget(), """{"mount": {"mount_flags": ["nobarrier"]}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}""")).Fails(GrpcStatusCode.InvalidArgument);
         await csi.UnpublishAsync(id, target);
         await csi.DeleteAsync(id);
@@ -223,6 +228,7 @@ public sealed class PublishTests(CsiCluster csi)
     [InlineData("KUBELET/pods/nobody/volumes/v/mount")]
     [InlineData("KUBELET/pods/evil/link/mount")]
     [InlineData("KUBELET/pods/evil/target")]
+    [InlineData("KUBELET/pods/evil/circle/mount")]
     public async Task A_path_that_leads_elsewhere_is_refused(string path)
     {
         string evil = Directory.CreateDirectory(Path.Combine(csi.Kubelet, "pods", "evil")).FullName;
@@ -233,6 +239,10 @@ public sealed class PublishTests(CsiCluster csi)
             {
                 Directory.CreateSymbolicLink(Path.Combine(evil, link), outside);
             }
+        }
+        if (new FileInfo(Path.Combine(evil, "circle")).LinkTarget is null)
+        {
+            Directory.CreateSymbolicLink(Path.Combine(evil, "circle"), Path.Combine(evil, "circle"));
         }
         var before = csi.Volumes();
         var answer = (await csi.TryPublishAsync("csi-" + new string('c', 64), path.Replace("KUBELET", csi.Kubelet, StringComparison.Ordinal), context: $$"""{{{Ephemeral}}}""")).Fails(GrpcStatusCode.InvalidArgument);

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using EphemeralFs.Core;
 using EphemeralFs.Interop;
+using EphemeralFs.Tests.Mount.Cli;
 
 namespace EphemeralFs.Tests.Mount.Faults;
 
@@ -34,8 +35,24 @@ internal sealed record ClusterProcess(int Pid, string Role, string Name)
         }
     }
 
-    /// <summary>Stops it until <see cref="Continue"/>.</summary>
-    public void Stop() => Signal(SIGSTOP);
+    /// <summary>Stops it until <see cref="Continue"/>; nothing of it runs any more when this returns.</summary>
+    public void Stop()
+    {
+        Signal(SIGSTOP);
+        Wait.For(() => !Path.Exists($"/proc/{Pid}") || Directory.EnumerateDirectories($"/proc/{Pid}/task").All(IsStopped), () => $"{this} does not stop");
+
+        static bool IsStopped(string task)
+        {
+            try
+            {
+                return File.ReadAllText(Path.Combine(task, "stat")).Split(") ")[^1][0] is 'T' or 'D' or 'X' or 'Z';
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return true; // a thread that has ended
+            }
+        }
+    }
 
     /// <summary>Lets it go on.</summary>
     public void Continue() => Signal(SIGCONT);
