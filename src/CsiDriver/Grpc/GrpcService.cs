@@ -15,15 +15,11 @@ public sealed class GrpcService
     public GrpcService(string name, params IReadOnlyList<GrpcMethod> methods)
     {
         Name = name;
-        Methods = methods;
         _methods = methods.ToFrozenDictionary(method => method.Name, StringComparer.Ordinal);
     }
 
     /// <summary>With its package.</summary>
     public string Name { get; }
-
-    /// <summary>The table.</summary>
-    public IReadOnlyList<GrpcMethod> Methods { get; }
 
     internal bool TryGet(string method, [NotNullWhen(true)] out GrpcMethod? found) => _methods.TryGetValue(method, out found);
 }

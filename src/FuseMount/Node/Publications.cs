@@ -173,8 +173,7 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
                 .Where(entry => entry.Root == "/")
                 .Select(entry => (Entry: entry, Source: SourceOf(entry)))
                 .Where(place => place.Source is null ? IsDead(place.Entry) : place.Entry.MountPoint != place.Source)
-                .Select(place => new PublishedVolume(
-                    place.Entry.Source, As(place.Entry.MountPoint), IsReadOnly(place.Entry), place.Source is null ? NotServed : node.ProblemOf(place.Source))),
+                .Select(place => new PublishedVolume(place.Entry.Source, As(place.Entry.MountPoint), place.Source is null ? NotServed : node.ProblemOf(place.Source))),
         ];
 
         // Kubelet's directory belongs to one node: what is there and not this daemon's is nobody's.
@@ -198,8 +197,6 @@ internal sealed class Publications(string directory, NodeHost node, ILogger logg
             }));
 
     private static bool IsOf(MountEntry entry, string volume) => entry.Type == MountTable.FileSystemType && entry.Source == volume;
-
-    private static bool IsReadOnly(MountEntry entry) => AttributesOf(entry).HasFlag(MountAttributes.ReadOnly);
 
     private static MountAttributes AttributesOf(MountEntry entry) => entry.Options.Split(',').Aggregate((MountAttributes)0, static (sum, option) => sum | option switch
     {

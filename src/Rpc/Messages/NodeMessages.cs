@@ -141,26 +141,24 @@ public readonly record struct GetPublishedReply(PublishedVolume[] Published)
 {
     public void Write(ref WireWriter w) => w.List(Published);
 
-    public static GetPublishedReply Read(ref WireReader r) => new(r.List<PublishedVolume>(13));
+    public static GetPublishedReply Read(ref WireReader r) => new(r.List<PublishedVolume>(12));
 }
 
 /// <summary>A volume at a place.</summary>
 /// <param name="Volume">Volume name.</param>
 /// <param name="Target">Where.</param>
-/// <param name="ReadOnly">Whether it cannot be changed there.</param>
 /// <param name="Problem">What is wrong with it; empty when it is well.</param>
-public readonly record struct PublishedVolume(string Volume, string Target, bool ReadOnly, string Problem)
+public readonly record struct PublishedVolume(string Volume, string Target, string Problem)
     : IWireMessage<PublishedVolume>
 {
     public void Write(ref WireWriter w)
     {
         w.Text(Volume);
         w.Text(Target);
-        w.Bool(ReadOnly);
         w.Text(Problem);
     }
 
-    public static PublishedVolume Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Bool(), r.Text(1024));
+    public static PublishedVolume Read(ref WireReader r) => new(r.Text(255), r.Text(4096), r.Text(8192));
 }
 
 /// <summary>Stops the role that receives it, cleanly.</summary>

@@ -52,5 +52,7 @@ public sealed class LargeClusterTests : ControllerRig
         Assert.Equal(["m1", "s1", .. Enumerable.Range(0, 8).Select(i => $"n{i}")], servers.Skip(1).Select(server => server.Name));
         Assert.All(servers.Where(server => server.Role == ServerRole.Node), server => Assert.Equal(800, server.Mounts.Length));
         Assert.True(servers.Sum(server => server.Mounts.Length) * directory.Length > Limits.FrameHeadMaxBytes);
+        Assert.Equal(servers.Where(server => server.Role == ServerRole.Node).Select(server => server.Name), (await Client.ListServersAsync(ServerRole.Node)).Value.Servers.Select(server => server.Name));
+        Assert.Equal("s1", Assert.Single((await Client.ListServersAsync(ServerRole.Storage)).Value.Servers).Name);
     }
 }

@@ -45,6 +45,32 @@ public sealed class PublishTests(CsiCluster csi)
     }
 
     /// <summary>Kubelet makes a place of a subdirectory for a container, and publishes again when it was restarted.</summary>
+    [Theory]
+    [InlineData("SINGLE_NODE_WRITER", true, true)]
+    [InlineData("SINGLE_NODE_MULTI_WRITER", true, true)]
+    [InlineData("SINGLE_NODE_SINGLE_WRITER", false, true)]
+    [InlineData("SINGLE_NODE_READER_ONLY", true, false)]
+    [InlineData("MULTI_NODE_READER_ONLY", true, false)]
+    [InlineData("MULTI_NODE_SINGLE_WRITER", true, true)]
+    [InlineData("MULTI_NODE_MULTI_WRITER", true, true)]
+    public async Task A_mode_says_at_how_many_places_and_whether_it_is_written(string mode, bool hasSecond, bool isWritten)
+    {
+        string id = await csi.CreateAsync($"mode-{mode}"), capability = $$"""{"mount": {}, "access_mode": {"mode": "{{mode}}"} }""";
+        string first = await csi.PublishAsync(id, capability), second = csi.NewTarget();
+        (await csi.TryPublishAsync(id, first, capability)).Ok();
+        var answer = await csi.TryPublishAsync(id, second, capability);
+        Assert.Equal(hasSecond ? GrpcStatusCode.OK : GrpcStatusCode.FailedPrecondition, answer.Code);
+        Assert.Equal(isWritten ? 0 : 1, new Command("/", 20, Tool.Find("touch"), Path.Combine(first, "file")).Run().ExitCode);
+        Assert.Contains(isWritten ? "rw" : "ro", csi.OptionsOf(first).Split(','));
+        if (hasSecond)
+        {
+            Assert.Equal(isWritten, File.Exists(Path.Combine(second, "file")));
+            await csi.UnpublishAsync(id, second);
+        }
+        await csi.UnpublishAsync(id, first);
+        await csi.DeleteAsync(id);
+    }
+
     [Fact]
     public async Task A_subdirectory_for_a_container_is_no_second_place()
     {
