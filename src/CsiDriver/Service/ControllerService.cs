@@ -29,7 +29,7 @@ internal sealed partial class ControllerService(ControllerClient cluster, ClaimA
     private readonly PendingCalls _pending = new();
 
     /// <summary>Inline volumes that no node has.</summary>
-    private readonly Unused _orphans = new(orphanedAfter);
+    private readonly Unused _orphans = new(orphanedAfter, TimeProvider.System);
 
     /// <summary>The table of methods.</summary>
     public GrpcService Describe() => new(

@@ -36,7 +36,7 @@ internal sealed class NodeService(NodeServiceOptions options, ControllerClient c
     private readonly PendingCalls _pending = new();
 
     /// <summary>Inline volumes without a place.</summary>
-    private readonly Unused _unpublished = new(options.AbandonedAfter);
+    private readonly Unused _unpublished = new(options.AbandonedAfter, TimeProvider.System);
 
     /// <summary>The table of methods.</summary>
     public GrpcService Describe() => new(

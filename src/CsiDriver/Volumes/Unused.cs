@@ -1,3 +1,4 @@
+using EphemeralFs.Core;
 using EphemeralFs.CsiDriver.Cluster;
 using EphemeralFs.CsiDriver.Grpc;
 
@@ -5,18 +6,19 @@ namespace EphemeralFs.CsiDriver.Volumes;
 
 /// <summary>Since when volumes have been of no use to anybody, as far as this plugin has seen. For one caller.</summary>
 /// <param name="after">After this time they may be deleted.</param>
-internal sealed class Unused(TimeSpan after)
+/// <param name="time">The clock.</param>
+internal sealed class Unused(TimeSpan after, TimeProvider time)
 {
     /// <summary>Who asks every minute and comes so late had no cluster to ask, and nobody could publish meanwhile: all times begin anew.</summary>
     private const long GapMs = 90_000;
 
     private readonly Dictionary<string, long> _since = new(StringComparer.Ordinal); // milliseconds
-    private long _asked = Environment.TickCount64;
+    private long _asked = time.NowMs();
 
     /// <summary>The volumes that are unused now: those that have been so for long enough. A volume that is not named is used.</summary>
     public IReadOnlyList<string> For(IEnumerable<string> names)
     {
-        var now = Environment.TickCount64;
+        var now = time.NowMs();
         if (now - _asked > GapMs)
         {
             _since.Clear();

@@ -21,8 +21,8 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
 
     private static readonly TimeSpan KeeperPatience = TimeSpan.FromSeconds(1);
 
-    /// <summary>How long whoever mounts waits for the keeper: as long as one takes to start. Who would unmount waits behind him.</summary>
-    private static readonly TimeSpan DepositPatience = TimeSpan.FromSeconds(10);
+    /// <summary>How long whoever publishes waits for the keeper, and for the metadata server once the volume is mounted: as long as one takes to start. Who would unmount waits behind him.</summary>
+    private static readonly TimeSpan PublishPatience = TimeSpan.FromSeconds(10);
 
     /// <summary>How long whoever unmounts lazily waits for the end of the session: servers that are away are not waited for.</summary>
     private static readonly TimeSpan LazyPatience = TimeSpan.FromSeconds(20);
@@ -259,8 +259,16 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         _mounts.TryGetValue(directory, out var mount) ? mount.Problem : WhyUnserved(directory) ?? "it is not mounted any more";
 
     /// <summary>Gives the root of the mount at a directory to a group, as kubelet would do it for fsGroup; everything below gets the group from there.</summary>
-    internal Task<Status> GiveToAsync(string directory, uint group) =>
-        _mounts.TryGetValue(directory, out var mount) ? mount.GiveToAsync(group) : Task.FromResult(Errno.ENOENT.ToStatus());
+    internal async Task<Status> GiveToAsync(string directory, uint group)
+    {
+        if (!_mounts.TryGetValue(directory, out var mount))
+        {
+            return Errno.ENOENT.ToStatus();
+        }
+
+        var given = mount.GiveToAsync(group);
+        return await Task.WhenAny(given, Task.Delay(PublishPatience)) == given ? await given : Status.Unavailable;
+    }
 
     /// <summary>Unmounts; a lazy one does not wait for those who still use the mount, nor longer than a while for servers that do not answer.</summary>
     /// <param name="request">What.</param>
@@ -304,12 +312,22 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
         else
         {
-            // Who still waits in it gets an error now, and what was written is committed when the servers answer.
-            var aborted = Fuse.FuseControl.Abort(mount.Device);
-            _logger.LogWarning("{Directory} is unmounted and its connection aborted ({Result}); its session ends when the servers answer, or without them", request.Directory, aborted);
+            _logger.LogWarning("{Directory} is unmounted; its session ends when the servers answer, or without them", request.Directory);
+            Abort(mount);
         }
 
         return Status.OK;
+    }
+
+    /// <summary>Who still waits in a mount that nobody sees any more gets an error now, and what was written is committed when the servers answer.</summary>
+    private void Abort(MountedVolume mount)
+    {
+        // A connection that has ended has given its number back, and another mount may have it.
+        if (!mount.Ended.IsCompleted && MountTable.Read().All(entry => entry.Device != mount.Device))
+        {
+            var errno = Fuse.FuseControl.Abort(mount.Device);
+            _logger.LogWarning("{Directory}: programs still use it, and its connection is aborted: {Result}", mount.Record.Directory, errno);
+        }
     }
 
     /// <summary>Takes away a mount that this daemon cannot serve, with what was not committed there.</summary>
@@ -341,7 +359,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     {
         string key = MountKeyPrefix + record.Id;
         var put = keeper.PutAsync(key, record.Serialize(), descriptors);
-        if (await Task.WhenAny(put, Task.Delay(DepositPatience)) != put)
+        if (await Task.WhenAny(put, Task.Delay(PublishPatience)) != put)
         {
             // The keeper that comes back hears of both, or of neither.
             _ = keeper.RemoveAsync(key);
@@ -442,8 +460,13 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
         catch (Exception e) when (e is MountException or InvalidDataException or Fuse.FuseProtocolException)
         {
-            // The keeper goes on holding it: a daemon that can serve it may come.
             _logger.LogError("{Problem}", unserved.Fail(e.Message).Problem);
+            if (unserved.Device.Length == 0)
+            {
+                await AbandonAsync(unserved); // there is no mount any more
+            }
+
+            // Else the keeper goes on holding it: a daemon that can serve it may come.
         }
         finally
         {

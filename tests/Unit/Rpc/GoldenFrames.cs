@@ -27,7 +27,7 @@ public sealed class GoldenFrames
             HeadChecksum = Castagnoli([0x61]), HeaderChecksum = 0,
         };
         const string upToTheChecksum =
-            "45465331" + "09" + "01" + "1801" // magic, version, flags, opcode
+            "45465331" + "0a" + "01" + "1801" // magic, version, flags, opcode
             + "8877665544332211" + "01ffeeddccbbaa99" // request id, session
             + "0d0c0b0a" + "feffffff" // epoch, status
             + "0807060504030201" // time
