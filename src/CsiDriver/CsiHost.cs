@@ -118,7 +118,7 @@ public sealed class CsiHost : IRunningRole
             new GrpcServerOptions { Sockets = [_options.Socket], Completed = new CallLog(_logger).Completed }, services, _logger, stopping).ConfigureAwait(false);
         await AskAsync().ConfigureAwait(false);
         _work = Task.Run(WorkAsync, CancellationToken.None);
-        List<Task> ends = [FailureOf(_work)];
+        List<Task> ends = [_work]; // before it is told to end it ends only when it fails
         if (_options.KubeletDirectory.Length > 0 && _nodeService is not null)
         {
             _registration = await KubeletRegistration.StartAsync(
@@ -130,13 +130,6 @@ public sealed class CsiHost : IRunningRole
 
         // Whatever fails first ends the process, which is started again.
         Completion = Task.WhenAny(ends).Unwrap();
-    }
-
-    /// <summary>Completes only when the task fails.</summary>
-    private static async Task FailureOf(Task task)
-    {
-        await task.ConfigureAwait(false);
-        await Task.Delay(Timeout.InfiniteTimeSpan).ConfigureAwait(false);
     }
 
     /// <summary>What the driver needs answers; else the text for probes.</summary>

@@ -57,6 +57,9 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
     /// <summary>Completes when the daemon is asked to end: true = for good (unmount), false = a successor takes over.</summary>
     public Task<bool> StopRequested => _stop.Task;
 
+    /// <summary>How long the controller is waited for, milliseconds: whoever starts or mounts has less patience than a program that waits for a server.</summary>
+    private int ControllerMs => Math.Min(_options.DeadlineMs, Limits.RequestDeadlineMs);
+
     /// <summary>How often a daemon was started on this keeper.</summary>
     public ulong Incarnation => _keeper?.Incarnation ?? 1;
 
@@ -84,7 +87,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         _server.Start();
         await resuming;
         await _publications.CleanUpAsync();
-        await _heartbeat.WaitForRegistrationAsync(TimeSpan.FromMilliseconds(Math.Min(_options.DeadlineMs, Limits.RequestDeadlineMs)), cancellation);
+        await _heartbeat.WaitForRegistrationAsync(TimeSpan.FromMilliseconds(ControllerMs), cancellation);
     }
 
     /// <summary>Ends the daemon: for good (everything is committed and unmounted) or for a successor (mounts stay).</summary>
@@ -195,7 +198,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         {
             if (metadataEndpoint.Length == 0)
             {
-                var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: Math.Min(_options.DeadlineMs, Limits.RequestDeadlineMs));
+                var volumes = await _controller.CallAsync<GetVolumesRequest, GetVolumesReply>(new(request.Volume), timeoutMs: ControllerMs);
                 if (!volumes.IsOk || volumes.Value.Volumes is not [var volume])
                 {
                     var status = volumes.IsOk ? Status.NoSuchVolume : volumes.Status;
@@ -349,7 +352,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
 
         if (_unserved.TryRemove(new KeyValuePair<string, UnservedMount>(mount.Directory, mount)))
         {
-            await _keeper!.RemoveAsync(mount.Key).WaitAsync(KeeperPatience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // it hears of it when it is back
+            await ForgetAsync(mount.Key, mount.Directory);
         }
 
         return Status.OK;
@@ -404,16 +407,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         try
         {
             await mount.FinishAsync();
-            if (_keeper is not null)
-            {
-                // While the keeper is dead nobody who unmounts waits for it: it hears of this when it is back.
-                var removed = _keeper.RemoveAsync(MountKeyPrefix + mount.Record.Id);
-                if (await Task.WhenAny(removed, Task.Delay(KeeperPatience)) == removed && removed.Exception is { } error)
-                {
-                    _logger.LogWarning("{Directory}: the keeper did not let go: {Error}", mount.Record.Directory, error.GetBaseException().Message);
-                }
-            }
-
+            await ForgetAsync(MountKeyPrefix + mount.Record.Id, mount.Record.Directory);
             _heartbeat.Hurry();
             _logger.LogInformation("{Directory} is unmounted", mount.Record.Directory);
             mount.Finished.SetResult();
@@ -422,6 +416,21 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         {
             _logger.LogError(e, "{Directory}: what is left of the mount cannot be taken away", mount.Record.Directory);
             mount.Finished.SetException(e);
+        }
+    }
+
+    /// <summary>Has the keeper let go of a mount. While it is dead nobody who unmounts waits for it: it hears of this when it is back.</summary>
+    private async Task ForgetAsync(string key, string directory)
+    {
+        if (_keeper is null)
+        {
+            return;
+        }
+
+        var removed = _keeper.RemoveAsync(key);
+        if (await Task.WhenAny(removed, Task.Delay(KeeperPatience)) == removed && removed.Exception is { } error)
+        {
+            _logger.LogWarning("{Directory}: the keeper did not let go: {Error}", directory, error.GetBaseException().Message);
         }
     }
 
@@ -441,8 +450,8 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
             }
             catch (JsonException e)
             {
-                _unserved[entry.Key] = new UnservedMount(entry.Key, entry.Key, "").Fail(e.Message);
-                _logger.LogError("{Problem}", _unserved[entry.Key].Problem);
+                var mount = _unserved[entry.Key] = new UnservedMount(entry.Key, entry.Key, "");
+                _logger.LogError("{Problem}", mount.Fail(e.Message));
             }
         }
 
@@ -460,7 +469,7 @@ public sealed class NodeHost : IRpcHandler, IAsyncDisposable
         }
         catch (Exception e) when (e is MountException or InvalidDataException or Fuse.FuseProtocolException)
         {
-            _logger.LogError("{Problem}", unserved.Fail(e.Message).Problem);
+            _logger.LogError("{Problem}", unserved.Fail(e.Message));
             if (unserved.Device.Length == 0)
             {
                 await AbandonAsync(unserved); // there is no mount any more

@@ -22,18 +22,19 @@ internal sealed class UnservedMount(string key, string directory, string device)
     public bool IsForeign => _reason is not null;
 
     /// <summary>Completes when it is known whether it can be taken over.</summary>
-    public Task Resumed => IsForeign ? Task.CompletedTask : _resumed.Task;
+    public Task Resumed => _resumed.Task;
 
     /// <summary>Why nobody serves it, and what to do.</summary>
     public string Problem => _reason is { } reason
         ? $"{Directory} cannot be taken over by this version: {reason}; start the version before again (kubectl rollout undo), or end the programs that use it and unmount it"
         : $"{Directory} is being taken over, and its metadata server does not answer";
 
-    /// <summary>It cannot be taken over.</summary>
-    public UnservedMount Fail(string reason)
+    /// <summary>It cannot be taken over; returns <see cref="Problem"/>.</summary>
+    public string Fail(string reason)
     {
         _reason = reason;
-        return this;
+        EndResume();
+        return Problem;
     }
 
     /// <summary>It is taken over, or will not be.</summary>

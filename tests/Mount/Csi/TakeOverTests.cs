@@ -1,4 +1,5 @@
 using EphemeralFs.CsiDriver.Grpc;
+using EphemeralFs.Tests.Integration.Csi;
 using EphemeralFs.Tests.Mount.Cli;
 using EphemeralFs.Tests.Mount.Faults;
 
@@ -64,10 +65,10 @@ public sealed class TakeOverTests(CsiCluster csi)
         writer.Wait();
         await csi.UntilReadyAsync();
         string again = csi.NewTarget();
-        Wait.For(() => csi.TryPublishAsync(id, again).GetAwaiter().GetResult().Code == GrpcStatusCode.OK, () => "it cannot be published again");
+        UntilPublished(id, again);
         Wait.For(() => new FileInfo(Path.Combine(again, "file")).Length == 300_000, () => "what was written is not there");
         await csi.UnpublishAsync(id, again);
-        Wait.For(() => csi.CallAsync("Controller", "DeleteVolume", $$"""{"volume_id": "{{id}}"}""").GetAwaiter().GetResult().Code == GrpcStatusCode.OK, () => "its session does not end");
+        UntilDeleted(id);
     }
 
     [Fact]
@@ -96,10 +97,10 @@ public sealed class TakeOverTests(CsiCluster csi)
         await csi.UntilReadyAsync();
         foreach (var (id, target) in volumes)
         {
-            Wait.For(() => csi.TryPublishAsync(id, target).GetAwaiter().GetResult().Code == GrpcStatusCode.OK, () => $"{target} is not taken over");
+            UntilPublished(id, target);
             File.WriteAllText(Path.Combine(target, "file"), "still there");
             await csi.UnpublishAsync(id, target);
-            Wait.For(() => csi.CallAsync("Controller", "DeleteVolume", $$"""{"volume_id": "{{id}}"}""").GetAwaiter().GetResult().Code == GrpcStatusCode.OK, () => "its session does not end");
+            UntilDeleted(id);
         }
     }
 
@@ -126,7 +127,7 @@ public sealed class TakeOverTests(CsiCluster csi)
         KillNode();
         var read = reader.Wait();
         Assert.True(read.ExitCode == 0 && read.Output.TrimEnd() == "from before", $"{read.ExitCode} {read.Output}");
-        Wait.For(() => csi.TryPublishAsync(kept, keptAt).GetAwaiter().GetResult().Code == GrpcStatusCode.OK, () => ProblemOf(kept, keptAt));
+        UntilPublished(kept, keptAt);
         await csi.UnpublishAsync(kept, keptAt);
         Assert.Empty(csi.Mounts());
         await csi.DeleteAsync(kept);
@@ -134,6 +135,24 @@ public sealed class TakeOverTests(CsiCluster csi)
         // Its session has nobody who would end it.
         csi.Cluster.Program(60, "volume", "delete", given, "--force").Run().MustSucceed();
         Assert.Equal(0, csi.Cluster.Program(60, "status").Run().ExitCode);
+    }
+
+    private void UntilPublished(string id, string target) => UntilOk(() => csi.TryPublishAsync(id, target));
+
+    /// <summary>A session that has nobody ends when its time is over.</summary>
+    private void UntilDeleted(string id) => UntilOk(() => csi.CallAsync("Controller", "DeleteVolume", $$"""{"volume_id": "{{id}}"}"""));
+
+    private static void UntilOk(Func<Task<CsiAnswer>> call)
+    {
+        string message = "";
+        Wait.For(
+            () =>
+            {
+                var answer = call().GetAwaiter().GetResult();
+                message = answer.Message;
+                return answer.Code == GrpcStatusCode.OK;
+            },
+            () => message);
     }
 
     private static bool IsIn(int pid, string function) => File.ReadAllText($"/proc/{pid}/wchan").Contains(function, StringComparison.Ordinal);
